@@ -1,0 +1,92 @@
+package segment
+
+import (
+	"encoding/binary"
+	"io"
+)
+
+// Claims is what stands in the part of a segment behind X. Section 7.
+type Claims struct {
+	Durable int64  // the highest watermark of any header that holds its own sum; 0: there is none
+	At      int64  // offset of the header that claims Durable
+	Headers int    // headers that hold their own sum
+	Sealed  bool   // one of them is a seal
+	Last    LSN    // the highest LSN that one of them speaks of; 0: none
+	Zero    bool   // every byte is zero
+	Hole    bool   // a whole sector is zero before a byte that is not
+	Used    int64  // offset behind the last byte that is not zero; off if there is none
+	Newer   string // what in one of them this version does not know
+}
+
+// sector is the unit that a disk writes whole or not at all.
+const sector = 512
+
+// FindClaims looks at every multiple of 8 in [off, size) for the header of a
+// group that holds its own sum, whatever became of its frames. It trusts no
+// length on the way. The error is r's.
+func FindClaims(r io.ReaderAt, h Header, off, size int64) (Claims, error) {
+	c := Claims{Zero: true, Used: off}
+	buf := make([]byte, max(0, min(scanChunk, size-off)))
+	empty := false // a zero sector was passed
+	for off < size {
+		n, err := r.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
+		if err != nil && err != io.EOF {
+			return c, err
+		}
+		b := buf[:n]
+		c.findIn(b, h, off)
+		empty = c.findUsed(b, off, empty)
+		next := (off + int64(n) - GroupHeaderSize) / sector * sector // a header may begin in the last 63 bytes
+		if off+int64(n) >= size || next <= off {
+			break
+		}
+		off = next
+	}
+	return c, nil
+}
+
+// findIn looks for headers in b, the bytes at off.
+func (c *Claims) findIn(b []byte, h Header, off int64) {
+	for i := 0; i+GroupHeaderSize <= len(b); i += 8 {
+		if binary.LittleEndian.Uint16(b[i+grpMagic:]) != groupMagic {
+			continue
+		}
+		at := off + int64(i)
+		g := decodeGroup(b[i:])
+		if groupSum(b[i:], h.Salt, at) != g.Sum {
+			continue
+		}
+		c.Headers++
+		c.Sealed = c.Sealed || g.Kind == KindSeal
+		if what := newerGroup(g); what != "" {
+			c.Newer = what
+		}
+		if g.Durable > c.Durable {
+			c.Durable, c.At = g.Durable, at
+		}
+		if g.Base > 0 {
+			c.Last = max(c.Last, g.Base+LSN(g.Records)-1)
+		}
+	}
+}
+
+// findUsed notes which of the bytes b at off are zero, sector by sector, and
+// returns whether a zero sector was passed.
+func (c *Claims) findUsed(b []byte, off int64, empty bool) bool {
+	for len(b) > 0 {
+		n := min(int64(len(b)), align(off+1, sector)-off)
+		if allZero(b[:n]) {
+			empty = empty || n == sector
+		} else {
+			c.Zero = false
+			c.Hole = c.Hole || empty
+			last := n
+			for b[last-1] == 0 {
+				last--
+			}
+			c.Used = max(c.Used, off+last)
+		}
+		b, off = b[n:], off+n
+	}
+	return empty
+}

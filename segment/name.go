@@ -1,0 +1,36 @@
+package segment
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Names of the files of a log. Section 1.
+const (
+	FrontName       = "FRONT"
+	LockName        = "LOCK"
+	Ext             = ".seg"
+	TempExt         = ".tmp"
+	QuarantinedExt  = ".quarantined"
+	nameDigits      = 16
+	maxSegmentBytes = int64(1) << 35 // offsets in an index are u32 in units of 8
+)
+
+// Name returns the name of the segment with the given id, without a directory.
+func Name(id uint64) string { return fmt.Sprintf("%0*x%s", nameDigits, id, Ext) }
+
+// Path returns the path of the segment with the given id in dir.
+func Path(dir string, id uint64) string { return filepath.Join(dir, Name(id)) }
+
+// ParseName returns the id in a segment's name. ok is false when name is not
+// exactly what [Name] returns for some id above 0.
+func ParseName(name string) (id uint64, ok bool) {
+	digits, found := strings.CutSuffix(name, Ext)
+	if !found || len(digits) != nameDigits {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(digits, 16, 64)
+	return id, err == nil && id > 0 && Name(id) == name
+}

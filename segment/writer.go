@@ -1,0 +1,276 @@
+package segment
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/seed3918b8df/tidemark/index"
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+)
+
+// Writer writes one segment, from its creation to its seal, through one file
+// descriptor. It is for one goroutine at a time. Its state changes only after
+// the call that changes the file has succeeded; after an error the owner either
+// calls [Writer.Cut] or abandons the segment.
+type Writer struct {
+	// Set by Create, then read-only.
+	file  vfs.File
+	path  string
+	head  Header
+	index *index.Index
+
+	// What is in the file: synced <= off.
+	off    int64 // where the next group begins
+	chain  uint64
+	base   LSN // 0 until Open
+	next   LSN // of the next record
+	synced int64
+
+	// Scratch of a group being finished.
+	sums  xxhash.Digest
+	marks []mark
+	room  [GroupHeaderSize]byte
+}
+
+// mark is a record on its way into the index.
+type mark struct {
+	ordinal uint32
+	off     int64
+}
+
+// Create makes a segment ready: it writes and syncs a file with the header h
+// under a temporary name, with size bytes reserved, gives it its name and syncs
+// dir. The calls, in order:
+//
+//	create 0000000000000001.tmp
+//	allocate, write 0+4096, sync
+//	rename 0000000000000001.tmp 0000000000000001.seg
+//	syncdir
+//
+// A [SyncError] means that a sync failed, and that nothing is known of the file.
+func Create(fsys vfs.FS, dir string, h Header, size int64) (*Writer, error) {
+	path := Path(dir, h.ID)
+	temp := path[:len(path)-len(Ext)] + TempExt
+	file, err := fsys.Create(temp)
+	if err != nil {
+		return nil, err
+	}
+	err = file.Allocate(max(size, HeaderSize))
+	if err == nil {
+		_, err = file.WriteAt(h.Encode(), 0)
+	}
+	if err == nil {
+		err = syncError(file.Sync())
+	}
+	if err == nil {
+		err = fsys.Rename(temp, path)
+	}
+	if err == nil {
+		err = syncError(fsys.SyncDir(dir))
+	}
+	if err != nil {
+		_ = file.Close() // the error that counts is there already
+		_ = fsys.Remove(temp)
+		return nil, err
+	}
+	return &Writer{file: file, path: path, head: h, index: new(index.Index), off: HeaderSize, synced: HeaderSize}, nil
+}
+
+// SyncError wraps the error of a sync: what it should have made durable may or
+// may not be, and another sync would prove nothing.
+type SyncError struct{ Err error }
+
+// Error returns the text of the wrapped error.
+func (e *SyncError) Error() string { return "sync: " + e.Err.Error() }
+
+// Unwrap returns the wrapped error.
+func (e *SyncError) Unwrap() error { return e.Err }
+
+func syncError(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &SyncError{Err: err}
+}
+
+// Header returns the segment's header.
+func (w *Writer) Header() Header { return w.head }
+
+// Path returns the path of the file.
+func (w *Writer) Path() string { return w.path }
+
+// File returns the file, for reading.
+func (w *Writer) File() vfs.File { return w.file }
+
+// Index returns the index of the records written so far. It may be read while
+// the Writer writes.
+func (w *Writer) Index() *index.Index { return w.index }
+
+// Base returns the first LSN of the segment; 0 before Open.
+func (w *Writer) Base() LSN { return w.base }
+
+// Next returns the LSN that the next record gets.
+func (w *Writer) Next() LSN { return w.next }
+
+// Off returns the size in bytes of all whole groups written, with the header.
+func (w *Writer) Off() int64 { return w.off }
+
+// Synced returns how much of the segment is known durable.
+func (w *Writer) Synced() int64 { return w.synced }
+
+// End returns the pin that ends the segment behind its last whole group.
+func (w *Writer) End() Pin {
+	return Pin{ID: w.head.ID, Salt: w.head.Salt, Length: w.off, Durable: w.synced, Chain: w.chain, Last: w.next - 1}
+}
+
+// Open writes the opening group: the opening o, then meta if there is one (nil:
+// there is none), then the records and metas in drafts, of which the first
+// record gets the LSN base. drafts begins with [GroupHeaderSize] bytes of room.
+// If joined, the first batch in drafts is part of the opening step. Nothing is
+// synced.
+func (w *Writer) Open(o Opening, meta []byte, base LSN, drafts []byte, joined bool) error {
+	head := make([]byte, GroupHeaderSize, 512+len(meta))
+	data := o.encode()
+	head = AppendDraft(head, typeOpening, meta != nil || joined, data, Hash(data))
+	if meta != nil {
+		head = AppendDraft(head, TypeMeta, joined, meta, Hash(meta))
+	}
+	w.chain, w.base, w.next = o.Prev.Chain, base, base
+	return w.write(Group{Kind: KindOpening}, head, drafts[GroupHeaderSize:])
+}
+
+// Write writes a group of the records and metas in drafts, which begins with
+// [GroupHeaderSize] bytes of room and continues with frames made by
+// [AppendDraft]. The drafts are finished in place. Nothing is synced.
+func (w *Writer) Write(drafts []byte) error {
+	return w.write(Group{Kind: KindGroup}, drafts, nil)
+}
+
+// Mark writes a group without frames, so that what was synced is claimed by
+// something behind it. clean says that the log is being closed.
+func (w *Writer) Mark(clean bool) error {
+	g := Group{Kind: KindMark}
+	if clean {
+		g.Flags = FlagClean
+	}
+	return w.write(g, w.room[:], nil)
+}
+
+// write finishes the group g, whose frames are those in head, behind room for
+// the header, and those in tail, and writes it at off.
+func (w *Writer) write(g Group, head, tail []byte) error {
+	g.Base, g.Durable, g.Chain = w.next, w.synced, w.chain
+	end := w.off + int64(len(head)) + int64(len(tail))
+	g.Length = align(end, w.head.Unit) - w.off
+	if w.off+g.Length > maxSegmentBytes {
+		return fmt.Errorf("segment: %s: %d bytes, at most %d", w.path, w.off+g.Length, maxSegmentBytes)
+	}
+	w.sums.Reset()
+	w.marks = w.marks[:0]
+	next := w.finish(&g, head[GroupHeaderSize:], w.off+GroupHeaderSize, w.next)
+	next = w.finish(&g, tail, w.off+int64(len(head)), next)
+	g.Body = w.sums.Sum64()
+	g.encode(head, w.head.Salt, w.off)
+
+	if err := w.writeAt(head, w.off); err != nil {
+		return err
+	}
+	if err := w.writeAt(tail, w.off+int64(len(head))); err != nil {
+		return err
+	}
+	if err := w.writeAt(zeros[:w.off+g.Length-end], end); err != nil {
+		return err
+	}
+	for _, m := range w.marks {
+		w.index.Add(m.ordinal, m.off)
+	}
+	w.off += g.Length
+	w.chain, w.next = g.Sum, next
+	return nil
+}
+
+var zeros [maxUnit]byte
+
+func (w *Writer) writeAt(b []byte, off int64) error {
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := w.file.WriteAt(b, off)
+	return err
+}
+
+// finish turns the drafts b, which go to off, into frames, counts them in g and
+// returns the LSN behind them.
+func (w *Writer) finish(g *Group, b []byte, off int64, next LSN) LSN {
+	indexed := off - index.Step
+	for len(b) > 0 {
+		var lsn LSN
+		if Type(b[frmType]) == TypeRecord {
+			lsn = next
+			if off >= indexed+index.Step {
+				w.marks = append(w.marks, mark{uint32(lsn - w.base), off})
+				indexed = off
+			}
+			next++
+			g.Records++
+		}
+		sum := frameSum(b, w.head.Salt, off, lsn, binary.LittleEndian.Uint64(b[frmSum:]))
+		binary.LittleEndian.PutUint64(b[frmSum:], sum)
+		w.sums.Write(b[frmSum:FrameHeaderSize])
+		g.Frames++
+		size := frameSize(int64(binary.LittleEndian.Uint32(b[frmLength:])))
+		b, off = b[size:], off+size
+	}
+	return next
+}
+
+// Sync makes all whole groups durable. After an error nothing is known of what
+// was not durable before; Sync must not be called again.
+func (w *Writer) Sync() error {
+	if err := w.file.Sync(); err != nil {
+		return syncError(err)
+	}
+	w.synced = w.off
+	return nil
+}
+
+// Cut takes back what a failed write left: it cuts the file behind the last
+// whole group and syncs it, so that those groups are durable and the failed one
+// never comes back. No group can be written afterwards.
+func (w *Writer) Cut() error {
+	if err := w.file.Truncate(w.off); err != nil {
+		return err
+	}
+	return w.Sync()
+}
+
+// Seal writes the seal, which names the segment that follows, and the index;
+// syncs; and gives back the space behind. Everything must be synced, and the
+// opening group of the segment that follows too.
+func (w *Writer) Seal(next Pin, now int64) error {
+	if w.synced != w.off {
+		panic("segment: seal before sync")
+	}
+	s := Seal{Length: w.off, Chain: w.chain, Last: w.next - 1, Records: uint64(w.next - w.base),
+		Next: next.ID, NextSalt: next.Salt, Time: now, index: indexSparse}
+	data := s.encode()
+	entries := w.index.AppendTo(nil)
+	buf := make([]byte, GroupHeaderSize, GroupHeaderSize+FrameSize(len(data))+FrameSize(len(entries)))
+	buf = AppendDraft(buf, typeSeal, false, data, Hash(data))
+	buf = AppendDraft(buf, typeIndex, false, entries, Hash(entries))
+	if err := w.write(Group{Kind: KindSeal}, buf, nil); err != nil {
+		return err
+	}
+	if err := w.Sync(); err != nil {
+		return err
+	}
+	return w.file.Truncate(w.off)
+}
+
+// Trim gives back the space behind the last whole group.
+func (w *Writer) Trim() error { return w.file.Truncate(w.off) }
+
+// Close closes the file without a sync.
+func (w *Writer) Close() error { return w.file.Close() }
