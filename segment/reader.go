@@ -10,6 +10,9 @@ import (
 	"github.com/seed3918b8df/tidemark/index"
 )
 
+// Index maps the records of a segment to the offsets of their frames.
+type Index = index.Index
+
 // First is what the opening step of a segment says. Section 5.
 type First struct {
 	Opening

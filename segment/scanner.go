@@ -140,6 +140,10 @@ func (s *Scanner) NextLSN() LSN { return s.next }
 // Chain returns the sum of the last header stepped on.
 func (s *Scanner) Chain() uint64 { return s.chain }
 
+// GroupEnd returns the offset behind the group last stepped on, as its header
+// tells it, and whether the scan is inside of it.
+func (s *Scanner) GroupEnd() (end int64, inside bool) { return s.begin + s.group.Length, s.inGroup }
+
 // Stop says why Next returned StepEnd.
 func (s *Scanner) Stop() Stop { return s.stop }
 

@@ -1,0 +1,210 @@
+package vfs_test
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+)
+
+func TestNothingIsKeptUnsynced(t *testing.T) {
+	c := vfs.NewCrash(4)
+	leaves(t, c, "")
+	play(t, c, "create a")
+	leaves(t, c, "", "a=")
+	play(t, c, "write a 0 AB")
+	leaves(t, c, "", "a=", "a=AB", "a=__", "a=##")
+}
+
+func TestSyncKeepsContentButNoName(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 ABCDEF", "sync a")
+	leaves(t, c, "", "a=ABCDEF")
+	play(t, c, "syncdir .")
+	leaves(t, c, "a=ABCDEF")
+}
+
+func TestSyncDirKeepsNameButNoContent(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 AB", "syncdir .")
+	leaves(t, c, "a=", "a=AB", "a=__", "a=##")
+	play(t, c, "sync a")
+	leaves(t, c, "a=AB")
+}
+
+func TestRenameIsAtomicAndUnorderedAgainstData(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 OLD", "sync a", "syncdir .")
+	play(t, c, "create tmp", "syncdir .", "write tmp 0 NEW", "rename tmp a")
+	tmp := []string{"", "___", "NEW", "###"}
+	leaves(t, c, append(each([]string{"a=OLD tmp="}, tmp), each([]string{"a="}, tmp)...)...)
+	play(t, c, "sync a")
+	leaves(t, c, "a=OLD tmp=NEW", "a=NEW")
+	play(t, c, "syncdir .")
+	leaves(t, c, "a=NEW")
+}
+
+func TestRenameMayOutliveCreate(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 A", "sync a", "rename a b")
+	leaves(t, c, "", "a=A", "b=A")
+}
+
+func TestEntriesAreIndependent(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "create b", "create d", "syncdir .", "remove a", "link b c", "rename b e", "remove d")
+	leaves(t, c,
+		"a= b= d=", "b= d=", "a= b= c= d=", "b= c= d=", "a= d= e=", "d= e=", "a= c= d= e=", "c= d= e=",
+		"a= b=", "b=", "a= b= c=", "b= c=", "a= e=", "e=", "a= c= e=", "c= e=")
+}
+
+func TestRemovedComesBack(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 OLD", "sync a", "syncdir .", "remove a", "create a", "write a 0 N", "sync a")
+	leaves(t, c, "a=OLD", "", "a=N")
+	play(t, c, "syncdir .")
+	leaves(t, c, "a=N")
+}
+
+func TestUnitsAreIndependent(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 ABCDEFGH", "sync a", "syncdir .", "write a 2 wxyz")
+	leaves(t, c, "a=ABCDEFGH", "a=ABwxEFGH", "a=ABCDyzGH", "a=ABwxyzGH")
+	play(t, c, "write a 4 kl")
+	leaves(t, c, "a=ABCDEFGH", "a=ABwxEFGH", "a=ABCDyzGH", "a=ABwxyzGH", "a=ABCDklGH", "a=ABwxklGH")
+	play(t, c, "sync a")
+	leaves(t, c, "a=ABwxklGH")
+}
+
+func TestGarbageOnlyWhereNoDurableByte(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "alloc a 6", "sync a", "syncdir .", "write a 0 ABCDEFGHIJ")
+	leaves(t, c, append(
+		each([]string{"a="}, []string{"____", "ABCD"}, []string{"__", "EF"}),
+		each([]string{"a="}, []string{"____", "ABCD"}, []string{"____", "EFGH"}, []string{"__", "IJ", "##"})...)...)
+	s := c.State()
+	for _, ch := range s.Choices() {
+		require.Equal(t, ch.What == "block" && ch.Off == 8, ch.Garbage, "%+v", ch)
+	}
+}
+
+func TestZerosWrittenMayBeGarbage(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "alloc a 4", "syncdir .")
+	leaves(t, c, "a=", "a=____")
+	f, err := c.Open("a", vfs.ReadWrite)
+	require.NoError(t, err)
+	_, err = f.WriteAt(make([]byte, 2), 0)
+	require.NoError(t, err)
+	leaves(t, c, "a=", "a=____", "a=####")
+}
+
+func TestSizeIsIndependent(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 ABCD", "sync a", "syncdir .", "alloc a 6", "write a 0 WXYZ", "alloc a 9")
+	leaves(t, c, "a=ABCD", "a=WXYZ", "a=ABCD__", "a=WXYZ__", "a=ABCD_____", "a=WXYZ_____")
+}
+
+func TestTruncateLeavesZeros(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 ABCDEFGH", "sync a", "syncdir .", "trunc a 2", "trunc a 6")
+	leaves(t, c, slices.Concat(
+		each([]string{"a="}, []string{"ABCD", "AB__"}, []string{"EFGH", "____", "EF", "__"}), []string{"a=AB"})...)
+	play(t, c, "sync a")
+	leaves(t, c, "a=AB____")
+}
+
+func TestDirectoriesAreEntries(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "mkdir d", "create d/a", "write d/a 0 A", "sync d/a", "syncdir d")
+	leaves(t, c, "", "d/ d/a=A")
+	play(t, c, "syncdir .", "mkdir d/./e", "lock d/e/L")
+	leaves(t, c, "d/ d/a=A", "d/ d/a=A d/e/", "d/ d/a=A d/e/ d/e/L=")
+	play(t, c, "syncdir d", "syncdir d/e")
+	leaves(t, c, "d/ d/a=A d/e/ d/e/L=")
+}
+
+func TestLinkIsOneFile(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "syncdir .", "link a b", "syncdir .", "write a 0 A", "sync b", "write b 0 B")
+	leaves(t, c, "a=A b=A", "a=B b=B")
+	m := c.State().Image(c.State().Newest())
+	f, err := m.Open("a", vfs.ReadOnly)
+	require.NoError(t, err)
+	info, err := f.Stat()
+	require.NoError(t, err)
+	require.Equal(t, vfs.Info{Size: 1, Links: 2}, info)
+}
+
+func TestRenameAcrossDirectoriesIsUnsupported(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "mkdir d", "create a")
+	require.ErrorIs(t, c.Rename("a", "d/a"), errors.ErrUnsupported)
+	require.Equal(t, "a= d/", show(t, c, "."))
+}
+
+func TestUnnamedFilesAreForgotten(t *testing.T) {
+	c := vfs.NewCrash(4)
+	f, err := c.Create("a")
+	require.NoError(t, err)
+	play(t, c, "remove a", "syncdir .")
+	_, err = f.WriteAt([]byte("ABC"), 0)
+	require.NoError(t, err)
+	require.NoError(t, f.Truncate(1))
+	require.NoError(t, f.Sync())
+	leaves(t, c, "")
+}
+
+func TestRefusedWritesLeaveNothing(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 ABC", "sync a", "syncdir .")
+	f, err := c.Open("a", vfs.ReadOnly)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("x"), 1)
+	require.Error(t, err)
+	require.Error(t, f.Truncate(0))
+	leaves(t, c, "a=ABC")
+	c.SetLimit(5)
+	f, err = c.Open("a", vfs.ReadWrite)
+	require.NoError(t, err)
+	n, err := f.WriteAt([]byte("DEFG"), 3)
+	require.True(t, vfs.IsNoSpace(err))
+	require.Equal(t, 2, n)
+	leaves(t, c, "a=ABC", "a=ABC__", "a=ABCD_", "a=ABC_E", "a=ABCDE", "a=ABC_#", "a=ABCD#")
+}
+
+func TestFailedSyncIsNotMadeGood(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 ABCDEFGH", "sync a", "syncdir .", "write a 2 wxyz", "fail a", "sync a")
+	leaves(t, c, "a=ABCDEFGH", "a=ABwxEFGH", "a=ABCDyzGH", "a=ABwxyzGH")
+	play(t, c, "write a 0 k", "sync a")
+	leaves(t, c, "a=kBwxEFGH", "a=kBwxyzGH")
+	play(t, c, "write a 4 EF", "write a 4 yz", "sync a")
+	leaves(t, c, "a=kBwxyzGH")
+	require.Error(t, c.FailSync("no"))
+}
+
+func TestKillClosesAndReleases(t *testing.T) {
+	c := vfs.NewCrash(4)
+	l, err := c.Lock("L")
+	require.NoError(t, err)
+	f, err := c.Create("a")
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("AB"), 0)
+	require.NoError(t, err)
+	c.Kill()
+	_, err = f.WriteAt([]byte("B"), 0)
+	require.ErrorIs(t, err, fs.ErrClosed)
+	l2, err := c.Lock("L")
+	require.NoError(t, err)
+	require.ErrorIs(t, l.Close(), fs.ErrClosed)
+	_, err = c.Lock("L")
+	require.ErrorIs(t, err, vfs.ErrLocked, "the old lock's Close does not release the new one")
+	require.NoError(t, l2.Close())
+	play(t, c, "syncdir .")
+	leaves(t, c, "L= a=", "L= a=__", "L= a=AB", "L= a=##")
+}

@@ -1,0 +1,144 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// stepKind is a way to change the directory.
+type stepKind uint8
+
+const (
+	stepRewrite stepKind = iota // write [from, to) of the file again, and sync it
+	stepCut                     // cut the file at from, and sync it
+	stepRemove                  // remove the file
+	stepSyncDir
+)
+
+// step is one change that a plan asks for.
+type step struct {
+	kind     stepKind
+	name     string
+	from, to int64
+}
+
+// String says what the step does, as an operator reads it.
+func (s step) String() string {
+	switch s.kind {
+	case stepRewrite:
+		return fmt.Sprintf("write %s from %d to %d again", s.name, s.from, s.to)
+	case stepCut:
+		return fmt.Sprintf("cut %s at %d", s.name, s.from)
+	case stepRemove:
+		return "remove " + s.name
+	}
+	return "sync the directory"
+}
+
+// Steps returns what [Plan.Apply] and [Plan.Finish] would do, a line each.
+func (p *Plan) Steps() []string {
+	var lines []string
+	for _, s := range append(p.repairs[:len(p.repairs):len(p.repairs)], p.removals...) {
+		lines = append(lines, s.String())
+	}
+	if p.Renew {
+		lines = append(lines, fmt.Sprintf("open segment %d behind it", p.NextID))
+	}
+	for _, name := range p.quarantine {
+		lines = append(lines, "rename "+name+" to "+name+segment.QuarantinedExt)
+	}
+	return lines
+}
+
+// Apply brings the log in order, but for what must wait until the next segment
+// is open: [Plan.Finish]. It is the only code of recovery that changes a file.
+// After it returned nil every record of the log is durable. It may be
+// interrupted at any call, and another examination then gives the same log. The
+// caller holds the lock.
+func (p *Plan) Apply() error {
+	if p.refusal != nil {
+		return p.refusal
+	}
+	for _, s := range append(p.repairs[:len(p.repairs):len(p.repairs)], p.removals...) {
+		if err := p.apply(s); err != nil {
+			return fmt.Errorf("recovery: %s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+func (p *Plan) apply(s step) error {
+	path := filepath.Join(p.cfg.Dir, s.name)
+	switch s.kind {
+	case stepRemove:
+		if err := p.cfg.FS.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return nil
+	case stepSyncDir:
+		return p.cfg.FS.SyncDir(p.cfg.Dir)
+	}
+	file, err := p.cfg.FS.Open(path, vfs.ReadWrite)
+	if err != nil {
+		return err
+	}
+	if s.kind == stepCut {
+		err = file.Truncate(s.from)
+	} else {
+		err = rewrite(file, s.from, s.to)
+	}
+	if err == nil {
+		err = file.Sync()
+	}
+	if cerr := file.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// rewriteChunk bounds the memory of a rewrite.
+const rewriteChunk = 1 << 20
+
+// rewrite writes the bytes of [from, to) where they are.
+func rewrite(file vfs.File, from, to int64) error {
+	buf := make([]byte, min(rewriteChunk, to-from))
+	for off := from; off < to; off += int64(len(buf)) {
+		b := buf[:min(int64(len(buf)), to-off)]
+		if _, err := file.ReadAt(b, off); err != nil {
+			return err
+		}
+		if _, err := file.WriteAt(b, off); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Finish does what a point-in-time recovery must do last: it renames what the
+// log gave up. The segment that ends the log must be open and durable. In the
+// other modes it does nothing.
+func (p *Plan) Finish() error {
+	for _, name := range p.quarantine {
+		path := filepath.Join(p.cfg.Dir, name)
+		if err := p.cfg.FS.Rename(path, path+segment.QuarantinedExt); err != nil {
+			return fmt.Errorf("recovery: %w", err)
+		}
+	}
+	if len(p.quarantine) > 0 {
+		return p.cfg.FS.SyncDir(p.cfg.Dir)
+	}
+	return nil
+}
+
+// removeAll plans the removal of files that nothing refers to, in any order.
+func (p *Plan) removeAll(names []string) {
+	for _, name := range names {
+		p.removals = append(p.removals, step{kind: stepRemove, name: name})
+		p.Report.Removed = append(p.Report.Removed, name)
+	}
+}

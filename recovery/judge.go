@@ -1,0 +1,351 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// candidate is a segment's file as far as its opening step.
+type candidate struct {
+	id     uint64
+	path   string
+	file   vfs.File
+	size   int64
+	header segment.Header
+	first  segment.First
+
+	headErr error // not nil: the header does not verify, or is another's
+	openErr error // not nil: the opening step does not verify
+}
+
+// open reads header and opening step of the segment with the given id. The
+// error is the file system's, or a version's.
+func (p *Plan) open(id uint64) (*candidate, error) {
+	c := &candidate{id: id, path: segment.Path(p.cfg.Dir, id)}
+	file, err := p.cfg.FS.Open(c.path, vfs.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	c.file = file
+	if err := c.read(p); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *candidate) read(p *Plan) error {
+	info, err := c.file.Stat()
+	if err != nil {
+		return err
+	}
+	c.size = info.Size
+	c.header, err = segment.ReadHeader(c.file, c.path, c.id)
+	if err == nil && p.Exists && c.header.Log != p.Front.Log {
+		err = &segment.CorruptError{Path: c.path, Reason: fmt.Sprintf("it is a segment of log %s, not of %s", c.header.Log, p.Front.Log)}
+	}
+	if errors.Is(err, segment.ErrCorrupt) {
+		c.headErr = err
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.first, err = segment.ReadFirst(c.file, c.path, c.header, c.size)
+	if errors.Is(err, segment.ErrCorrupt) {
+		c.openErr = err
+		return nil
+	}
+	return err
+}
+
+func (c *candidate) close() { _ = c.file.Close() } // it was only read
+
+// scan reads the segment to the end that pin names, or as far as it goes.
+func (c *candidate) scan(pin *segment.Pin) (*Scan, error) {
+	s := &Scan{ID: c.id, Path: c.path, Header: c.header, First: c.first, Size: c.size}
+	if err := s.scan(c.file, pin); err != nil {
+		return nil, err
+	}
+	return s, s.claim(c.file)
+}
+
+// row decides, and notes what was decided and damage.
+func (p *Plan) row(f Facts, damage func(why string) *segment.CorruptError) Row {
+	r := Decide(f)
+	p.Report.Rows = append(p.Report.Rows, r.Label)
+	if r.Verdict == Corrupt {
+		p.corrupt(damage(r.Why))
+	}
+	return r
+}
+
+// damaged returns err, a CorruptError, as one that says why it matters.
+func damaged(err error, path string) func(string) *segment.CorruptError {
+	return func(why string) *segment.CorruptError {
+		var at *segment.CorruptError
+		if !errors.As(err, &at) {
+			return &segment.CorruptError{Path: path, Reason: why}
+		}
+		e := *at
+		e.Reason += "; " + why
+		return &e
+	}
+}
+
+// judge finds the chain and judges its segments, newest first. It stops at the
+// first damage that leaves nothing to go on with.
+func (p *Plan) judge(d *directory) error {
+	if p.refusal != nil {
+		return nil
+	}
+	var live []uint64
+	for _, id := range d.segments {
+		if id >= p.Front.Oldest {
+			live = append(live, id)
+		} else {
+			p.removeAll([]string{segment.Name(id)})
+		}
+	}
+	var top *candidate
+	for len(live) > 0 && top == nil {
+		c, err := p.open(live[len(live)-1])
+		if err != nil {
+			return err
+		}
+		live = live[:len(live)-1]
+		if c.headErr == nil && c.openErr == nil {
+			top = c
+			break
+		}
+		err = p.judgeBeyond(c)
+		c.close()
+		if err != nil {
+			return err
+		}
+	}
+	if newest := p.Front.Newest; newest > 0 && (top == nil || top.id < newest) && p.refusal == nil {
+		path := segment.Path(p.cfg.Dir, newest)
+		file := FileAbsent
+		if d.has(newest) {
+			file = FileHeaderless
+		}
+		p.row(Facts{Role: RoleLast, File: file}, damaged(nil, path))
+	}
+	if top == nil {
+		return nil
+	}
+	return p.judgeChain(d, top, live)
+}
+
+// judgeBeyond judges a segment without a valid opening group that is newer than
+// any with one.
+func (p *Plan) judgeBeyond(c *candidate) error {
+	if c.headErr != nil {
+		p.row(Facts{Role: RoleBeyond, File: FileHeaderless}, damaged(c.headErr, c.path))
+		return nil
+	}
+	claims, err := segment.FindClaims(c.file, c.header, segment.HeaderSize, c.size)
+	if err != nil {
+		return err
+	}
+	if claims.Newer != "" {
+		return &segment.VersionError{Path: c.path, Offset: claims.At, What: claims.Newer}
+	}
+	r := p.row(Facts{Role: RoleBeyond, Below: claims.Durable > segment.HeaderSize, Torn: !claims.Zero, Sealed: claims.Sealed},
+		damaged(c.openErr, c.path))
+	if r.Action != Remove {
+		return nil
+	}
+	if !claims.Zero { // the first records of a segment, and with them what could have been acknowledged
+		p.Report.Tail = TailAmbiguous
+		if claims.Hole {
+			p.Report.Tail = TailTorn
+		}
+		p.Report.CutPath, p.Report.CutAt = c.path, segment.HeaderSize
+		p.Report.CutBytes += claims.Used - segment.HeaderSize
+		p.Report.LostTo = max(p.Report.LostTo, claims.Last)
+	}
+	p.remove(c.id)
+	return nil
+}
+
+// remove plans the removal of a segment that is newer than what the log
+// consists of. The directory is synced behind each, so that a segment never
+// outlives the one that it names.
+func (p *Plan) remove(id uint64) {
+	p.removals = append(p.removals, step{kind: stepRemove, name: segment.Name(id)}, step{kind: stepSyncDir})
+	p.Report.Removed = append(p.Report.Removed, segment.Name(id))
+}
+
+// judgeChain judges the last segment, top, and those before it: all, or as many
+// as a crash can have touched. older are the ids of the files before top.
+func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) error {
+	at := top
+	defer func() { at.close() }()
+	s, err := top.scan(nil)
+	if err != nil {
+		return err
+	}
+	p.row(s.facts(), func(why string) *segment.CorruptError { return s.corrupt(why, true) })
+	p.accept(s)
+	chain := []uint64{top.id}               // newest first
+	proved := s.Proved > segment.HeaderSize // all before at is
+	for {
+		pin := at.first.Prev
+		if pin.ID == 0 || pin.ID < p.Front.Oldest {
+			break
+		}
+		proved = proved || pin.Durable == pin.Length
+		if proved && !p.cfg.Full && at.first.Irregular != at.id {
+			// The ids down to the irregular one follow each other.
+			for id := at.id - 1; id >= max(at.first.Irregular, p.Front.Oldest); id-- {
+				if !d.has(id) {
+					pin = segment.Pin{ID: id}
+					break
+				}
+				chain = append(chain, id)
+				pin = segment.Pin{ID: id}
+			}
+			if pin.ID == p.Front.Oldest {
+				break
+			}
+		} else {
+			chain = append(chain, pin.ID)
+		}
+		c, err := p.openEarlier(d, pin)
+		if c == nil {
+			return err
+		}
+		at.close()
+		at = c
+		if proved && !p.cfg.Full {
+			continue
+		}
+		died, err := p.judgeEarlier(c, pin, proved)
+		if err != nil {
+			return err
+		}
+		if died {
+			for _, id := range chain[:len(chain)-1] {
+				p.remove(id)
+			}
+			chain = chain[len(chain)-1:]
+		}
+		proved = proved || pin.Durable > segment.HeaderSize
+	}
+	p.finishChain(at, chain, older)
+	return nil
+}
+
+// openEarlier opens the segment that pin names; a salt of 0 is not known. It
+// returns nil after damage, which it noted, or an error.
+func (p *Plan) openEarlier(d *directory, pin segment.Pin) (*candidate, error) {
+	path := segment.Path(p.cfg.Dir, pin.ID)
+	if !d.has(pin.ID) {
+		p.row(Facts{Role: RoleEarlier, File: FileAbsent}, func(why string) *segment.CorruptError {
+			return &segment.CorruptError{Path: path, LSN: pin.Last, Reason: why, ValidBeyond: true}
+		})
+		return nil, nil
+	}
+	c, err := p.open(pin.ID)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		p.Report.Rows = append(p.Report.Rows, Decide(Facts{Role: RoleEarlier, File: FileUnreadable}).Label)
+		return nil, err
+	}
+	switch {
+	case c.headErr == nil && pin.Salt != 0 && c.header.Salt != pin.Salt:
+		c.headErr = &segment.CorruptError{Path: path, Reason: "sum of salt of the segment", Stored: c.header.Salt, Computed: pin.Salt}
+		fallthrough
+	case c.headErr != nil:
+		p.row(Facts{Role: RoleEarlier, File: FileHeaderless}, damaged(c.headErr, path))
+	case c.openErr != nil:
+		p.row(Facts{Role: RoleEarlier, Below: true}, damaged(c.openErr, path))
+	default:
+		return c, nil
+	}
+	c.close()
+	return nil, nil
+}
+
+// judgeEarlier judges a segment that a later one ends at pin. proved says that
+// something newer proves all of it. died says that the log ends in it.
+func (p *Plan) judgeEarlier(c *candidate, pin segment.Pin, proved bool) (died bool, err error) {
+	s, err := c.scan(&pin)
+	if err != nil {
+		return false, err
+	}
+	s.Proved = max(min(s.Proved, pin.Length), pin.Durable)
+	if proved || s.claims.Sealed {
+		s.Proved = pin.Length
+	}
+	whole := s.X == pin.Length && s.EndChain == pin.Chain && s.EndLSN == pin.Last
+	if s.X == pin.Length && !whole {
+		s.X = 0 // its bytes verify and are not those that were pinned
+		s.Why = nil
+	}
+	r := p.row(Facts{Role: RoleEarlier, Below: s.X < s.Proved, Torn: !whole, Sealed: s.claims.Sealed, Unproved: s.EndFrame > s.Proved},
+		func(why string) *segment.CorruptError { return s.corrupt(why, true) })
+	switch r.Action {
+	case Rewrite:
+		p.rewrite(s)
+	case RewriteAndCut:
+		p.accept(s)
+		return true, nil
+	}
+	return false, nil
+}
+
+// accept makes s the last segment of the log, and plans what its tail asks for.
+func (p *Plan) accept(s *Scan) {
+	r := &p.Report
+	p.Last, p.repairs, p.Renew = s, nil, false
+	r.Rewritten, r.Closed = 0, s.Closed && s.claims.Zero
+	tail, from, to := s.tail()
+	r.LostFrom, r.LostTo = from, max(r.LostTo, to)
+	p.rewrite(s)
+	if tail == TailClean {
+		return
+	}
+	r.Tail, r.CutPath, r.CutAt, r.CutBytes = tail, s.Path, s.End, max(0, s.claims.Used-s.End)
+	p.Renew = true
+	if p.cfg.Mode != PointInTime {
+		p.repairs = append(p.repairs, step{kind: stepCut, name: segment.Name(s.ID), from: s.End})
+	}
+}
+
+// rewrite plans that what nothing proves of s is written again.
+func (p *Plan) rewrite(s *Scan) {
+	if s.EndFrame <= s.Proved {
+		return
+	}
+	from := max(s.Proved, segment.HeaderSize)
+	p.repairs = append(p.repairs, step{kind: stepRewrite, name: segment.Name(s.ID), from: from, to: s.End})
+	p.Report.Rewritten += s.End - from
+	p.Renew = true
+}
+
+// finishChain notes the chain, of which root is the oldest segment, and plans
+// the removal of the files that are not in it.
+func (p *Plan) finishChain(root *candidate, chain, older []uint64) {
+	in := map[uint64]bool{}
+	for i := len(chain) - 1; i >= 0; i-- {
+		p.Chain = append(p.Chain, chain[i])
+		in[chain[i]] = true
+	}
+	for _, id := range older {
+		if !in[id] && p.Last != nil && id < p.Last.ID {
+			p.removeAll([]string{segment.Name(id)}) // dead, or older than a reset
+		}
+	}
+	if root.first.Prev.ID == 0 && root.id > p.Front.Newest {
+		p.Front.First = root.first.Base
+	}
+}

@@ -1,0 +1,130 @@
+package recovery
+
+import (
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// salvage plans a point-in-time recovery. It goes from the oldest segment up,
+// as far as each is whole up to the end that the next one names, and gives up
+// what lies behind the first damage, and every file the log then has no use for.
+func (p *Plan) salvage(d *directory) error {
+	opened := map[uint64]*candidate{}
+	defer func() {
+		for _, c := range opened {
+			c.close()
+		}
+	}()
+	after := map[uint64]*candidate{} // by the id of the segment before
+	for _, id := range d.segments {
+		c, err := p.open(id)
+		if err != nil {
+			return err
+		}
+		opened[id] = c
+		if c.headErr == nil && c.openErr == nil {
+			after[c.first.Prev.ID] = c // of two that name the same segment the newer counts
+		}
+	}
+	at := p.root(d, opened, after)
+	if at == nil && len(d.segments) > 0 {
+		p.row(Facts{Role: RoleEarlier, File: FileAbsent}, damaged(nil, segment.Path(p.cfg.Dir, p.Front.Oldest)))
+	}
+	kept := map[uint64]bool{}
+	for at != nil {
+		next, err := p.climb(at, after[at.id])
+		if err != nil {
+			return err
+		}
+		p.Chain = append(p.Chain, at.id)
+		kept[at.id] = true
+		at = next
+	}
+	for _, id := range d.segments {
+		if !kept[id] {
+			p.quarantine = append(p.quarantine, segment.Name(id))
+			p.Report.Quarantined = append(p.Report.Quarantined, segment.Name(id))
+			p.Renew = true
+		}
+	}
+	return p.newestMeta(d, opened)
+}
+
+// root returns the oldest segment of the log, or nil if it is not there. If
+// FRONT is lost, it is the oldest that has a valid opening, and FRONT is to be
+// written again.
+func (p *Plan) root(d *directory, opened, after map[uint64]*candidate) *candidate {
+	if r := after[0]; r != nil && p.Exists && r.id > p.Front.Newest {
+		p.Front.First = r.first.Base
+		return r
+	}
+	for _, id := range d.segments {
+		c := opened[id]
+		if c.headErr != nil || c.openErr != nil {
+			continue
+		}
+		if !p.Exists {
+			p.Front = segment.Front{Log: c.header.Log, First: c.first.Base, Oldest: id}
+			p.Report.Log = p.Front.Log.String()
+			return c
+		}
+		if id >= p.Front.Oldest {
+			if id == p.Front.Oldest || c.first.Prev.ID == 0 || c.first.Prev.ID < p.Front.Oldest {
+				return c
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// climb judges at, which next follows unless it is nil, and returns next if at
+// is whole.
+func (p *Plan) climb(at, next *candidate) (*candidate, error) {
+	var pin *segment.Pin
+	if next != nil && next.first.Prev.Salt == at.header.Salt {
+		pin = &next.first.Prev
+	}
+	s, err := at.scan(pin)
+	if err != nil {
+		return nil, err
+	}
+	damage := func(why string) *segment.CorruptError { return s.corrupt(why, true) }
+	if pin == nil {
+		p.row(s.facts(), damage)
+		if s.ID < p.Front.Newest || next != nil {
+			p.row(Facts{Role: RoleLast, File: FileAbsent}, damaged(nil, segment.Path(p.cfg.Dir, max(s.ID+1, p.Front.Newest))))
+		}
+		p.accept(s)
+		return nil, nil
+	}
+	s.Proved = pin.Length // by the segment that follows, or it is given up with that
+	if s.X == pin.Length && s.EndChain == pin.Chain && s.EndLSN == pin.Last {
+		p.row(Facts{Role: RoleEarlier}, damage)
+		if pin.Durable < pin.Length {
+			s.Proved = pin.Durable
+			p.rewrite(s)
+		}
+		return next, nil
+	}
+	p.row(Facts{Role: RoleEarlier, Below: true, Torn: true}, damage)
+	p.accept(s)
+	return nil, nil
+}
+
+// newestMeta notes the newest meta that verifies anywhere: the one in force may
+// be older, when the log was ended at damage.
+func (p *Plan) newestMeta(d *directory, opened map[uint64]*candidate) error {
+	for i := len(d.segments) - 1; i >= 0; i-- {
+		c := opened[d.segments[i]]
+		if c.headErr != nil || c.openErr != nil {
+			continue
+		}
+		s, err := c.scan(nil)
+		if err != nil {
+			return err
+		}
+		p.Report.NewestMeta = s.Meta
+		return nil
+	}
+	return nil
+}

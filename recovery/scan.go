@@ -1,0 +1,166 @@
+package recovery
+
+import (
+	"errors"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// Scan is what a scan of one segment found.
+type Scan struct {
+	ID     uint64
+	Path   string
+	Header segment.Header
+	First  segment.First
+	Index  *segment.Index // of the records before End
+	Size   int64        // of the file, in bytes
+
+	X      int64 // the first position that does not verify, or Size
+	Why    error // what does not hold at X; nil at the end
+	Proved int64 // W, the highest watermark claimed
+
+	End      int64 // where the segment ends, and
+	EndChain uint64
+	EndLSN   LSN   // its last LSN
+	EndFrame int64 // the offset behind its last frame
+
+	Meta    []byte // in force at End
+	HasMeta bool
+	Closed  bool // its last group is a mark of Close
+
+	claims    segment.Claims
+	inGroup   bool  // X is inside a group of which the header verifies, and which
+	groupEnd  int64 // ends here
+	groupLast LSN   // and has this last LSN
+}
+
+// state of a scan at a point where the segment could end.
+type ending struct {
+	off     int64
+	frame   int64 // behind the last frame
+	chain   uint64
+	lsn     LSN
+	meta    []byte
+	hasMeta bool
+}
+
+// scan reads the segment in file: to the end that pin names or, if pin is nil,
+// as far as it verifies. The error is the file's or a version's; damage is a
+// fact, not an error.
+func (s *Scan) scan(file vfs.File, pin *segment.Pin) error {
+	limit := s.Size
+	if pin != nil {
+		limit = min(limit, pin.Length)
+	}
+	var sc segment.Scanner
+	sc.Start(file, s.Path, s.Header, limit)
+	s.Index = new(segment.Index)
+	at := ending{off: segment.HeaderSize, frame: segment.HeaderSize, lsn: s.First.Base - 1}
+	good, before := at, at
+	for step := sc.Next(); step != segment.StepEnd; step = sc.Next() {
+		if step == segment.StepGroup {
+			at.off = sc.GroupOff() // the group before is whole
+			good, before = at, at
+			g := sc.Group()
+			s.Proved = max(s.Proved, g.Durable)
+			if g.Kind == segment.KindSeal && pin == nil {
+				s.X = sc.GroupOff() // it ends the segment; claim finds it
+				break
+			}
+			s.Closed = g.Kind == segment.KindMark && g.Flags&segment.FlagClean != 0
+			s.groupLast = g.Base + LSN(g.Records) - 1
+			at.chain = g.Sum
+			continue
+		}
+		f := sc.Frame()
+		at.off, at.frame = f.End(), f.End()
+		switch f.Type {
+		case segment.TypeRecord:
+			at.lsn = f.LSN
+			s.Index.Add(uint32(f.LSN-s.First.Base), f.Off)
+		case segment.TypeMeta:
+			at.meta, at.hasMeta = append([]byte{}, f.Data...), true
+		}
+		if !f.More {
+			good = at
+		}
+	}
+	stop := sc.Stop()
+	if stop.Kind == segment.StopRead || stop.Kind == segment.StopVersion {
+		return stop.Err
+	}
+	if s.X == 0 {
+		s.X, s.Why = stop.Off, stop.Err
+		s.groupEnd, s.inGroup = sc.GroupEnd()
+	}
+	switch {
+	case !s.inGroup, pin != nil && s.X == pin.Length:
+		at.off = s.X
+		good = at // all is whole; or a pin ends it, even within a batch
+	case s.X <= before.off:
+		good = before // the group's header does not fit its frames
+	}
+	s.End, s.EndChain, s.EndLSN, s.EndFrame = good.off, good.chain, good.lsn, good.frame
+	s.Meta, s.HasMeta = good.meta, good.hasMeta
+	return nil
+}
+
+// claim looks at what is behind X for watermarks.
+func (s *Scan) claim(file vfs.File) error {
+	c, err := segment.FindClaims(file, s.Header, s.X, s.Size)
+	if err != nil {
+		return err
+	}
+	if c.Newer != "" {
+		return &segment.VersionError{Path: s.Path, Offset: s.X, What: c.Newer}
+	}
+	s.claims = c
+	s.Proved = max(s.Proved, c.Durable)
+	return nil
+}
+
+// Pin returns the pin that ends the segment at End.
+func (s *Scan) Pin() segment.Pin {
+	return segment.Pin{ID: s.ID, Salt: s.Header.Salt, Length: s.End, Durable: s.End, Chain: s.EndChain, Last: s.EndLSN}
+}
+
+// facts of the last segment of the chain.
+func (s *Scan) facts() Facts {
+	return Facts{
+		Role:     RoleLast,
+		Below:    s.X < s.Proved,
+		Torn:     !s.claims.Zero || s.inGroup,
+		Sealed:   s.claims.Sealed,
+		Unproved: s.EndFrame > s.Proved,
+	}
+}
+
+// tail says how the segment ends, and which LSNs may be lost with what is cut.
+func (s *Scan) tail() (t Tail, from, to LSN) {
+	from, to = s.EndLSN+1, s.EndLSN
+	if s.claims.Zero && !s.inGroup {
+		return TailClean, from, to
+	}
+	to = max(to, s.claims.Last)
+	if s.inGroup {
+		to = max(to, s.groupLast)
+	}
+	const sector = 512
+	if s.claims.Hole || s.inGroup && s.groupEnd > (s.claims.Used+sector-1)/sector*sector {
+		return TailTorn, from, to
+	}
+	return TailAmbiguous, from, to
+}
+
+// corrupt returns the error for what does not hold at X.
+func (s *Scan) corrupt(why string, beyond bool) *segment.CorruptError {
+	var at *segment.CorruptError
+	if errors.As(s.Why, &at) {
+		e := *at
+		e.Reason += "; " + why
+		e.ValidBeyond = beyond
+		return &e
+	}
+	return &segment.CorruptError{Path: s.Path, Offset: s.X, LSN: s.EndLSN + 1, Reason: why, ValidBeyond: beyond}
+}
