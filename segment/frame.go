@@ -222,3 +222,32 @@ func newerFrame(b []byte) string {
 	}
 	return ""
 }
+
+// AppendRoom appends a draft with n zero bytes of data, to be filled by way of
+// [DraftData] and finished by [HashDraft].
+func AppendRoom(dst []byte, t Type, more bool, n int) []byte {
+	dst = appendDraftHeader(dst, t, more, n, 0)
+	at := len(dst)
+	size := int(align(int64(n), 8))
+	if cap(dst)-at < size {
+		dst = append(dst, make([]byte, size)...)
+	} else {
+		dst = dst[:at+size]
+		clear(dst[at:])
+	}
+	return dst
+}
+
+// DraftData returns the data of the draft that begins at b.
+func DraftData(b []byte) []byte {
+	n := binary.LittleEndian.Uint32(b[frmLength:])
+	return b[FrameHeaderSize:][:n:n]
+}
+
+// HashDraft puts the hash of its data into the draft that begins at b.
+func HashDraft(b []byte) {
+	binary.LittleEndian.PutUint64(b[frmSum:], Hash(DraftData(b)))
+}
+
+// EndBatch makes the draft that begins at b the last of its batch.
+func EndBatch(b []byte) { b[frmFlags] &^= FlagMore }

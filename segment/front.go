@@ -157,18 +157,25 @@ func CreateFront(fsys vfs.FS, dir, path string, f Front) error {
 
 // Update writes to into both slots of file, one after the other, with a sync
 // behind each: a crash leaves the old or the new, and damage to one slot is
-// made good by the other. f counts as old when the first write fails; a
-// [SyncError] leaves it unknown which of the two counts.
-func (f *Front) Update(file vfs.File) error {
-	for range 2 {
-		f.generation++
-		off := slotOff(f.generation)
-		if _, err := file.WriteAt(f.encode(off), off); err != nil {
+// made good by the other. If the first write fails the old one counts, and Update
+// may be called again; a [SyncError] leaves it unknown which of the two counts.
+// f becomes to on success only.
+func (f *Front) Update(file vfs.File, to Front) error {
+	to.generation = f.generation
+	for n := range 2 {
+		to.generation++
+		off := slotOff(to.generation)
+		_, err := file.WriteAt(to.encode(off), off)
+		if err != nil && n == 0 {
 			return err
 		}
-		if err := file.Sync(); err != nil {
+		if err == nil {
+			err = file.Sync()
+		}
+		if err != nil {
 			return syncError(err)
 		}
 	}
+	*f = to
 	return nil
 }

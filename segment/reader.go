@@ -17,7 +17,7 @@ type Index = index.Index
 type First struct {
 	Opening
 	Base    LSN
-	End     int64 // offset behind the step
+	End     int64 // offset behind the frames of the step that stand before its first record
 	Chain   uint64
 	Meta    []byte // in force before the first batch
 	HasMeta bool
@@ -52,7 +52,10 @@ func ReadFirst(r io.ReaderAt, path string, h Header, size int64) (First, error) 
 		if f.Type == TypeMeta && n == 0 {
 			first.Meta, first.HasMeta = append([]byte{}, f.Data...), true
 		}
-		first.End, more = f.End(), f.More
+		if first.End == f.Off && f.LSN == 0 {
+			first.End = f.End()
+		}
+		more = f.More
 	}
 	return first, nil
 }
@@ -101,9 +104,10 @@ func (s *Scanner) readError() error {
 
 // Locate returns the offset behind the frame of record lsn, and the sum of the
 // header of its group: the place where a [Pin] can end the segment. If lsn is
-// the LSN before the segment's base, the place is behind the opening step. The
-// record must be below limit; if it is not found there, or what leads to it does
-// not verify, the error is a [CorruptError].
+// the LSN before the segment's base, the place is behind the frames of the
+// opening step that stand before its first record. The record must be below
+// limit; if it is not found there, or what leads to it does not verify, the
+// error is a [CorruptError].
 func Locate(r io.ReaderAt, path string, h Header, first First, limit int64, lsn LSN) (end int64, chain uint64, err error) {
 	if lsn+1 == first.Base {
 		return first.End, first.Chain, nil
@@ -175,6 +179,9 @@ func (d *Reader) Read(r io.ReaderAt, path string, h Header, x *index.Index, base
 	s := &d.scan
 	s.StartAt(r, path, h, limit, off, base+LSN(start), max(readMin, min(end, limit)-off))
 	if !s.skipTo(lsn) {
+		if s.stop.Err == nil {
+			return dst, ErrNoRecord
+		}
 		return dst, s.stop.Err
 	}
 	for {
@@ -203,7 +210,13 @@ func (s *Scanner) skipTo(lsn LSN) bool {
 			return false
 		}
 		if isGroup(b) || Type(b[frmType]) == 0 {
-			if s.loose && !s.atHeader() || s.scanHeader() != StepGroup {
+			if !s.atHeader() {
+				if !s.ended {
+					s.invalid(s.off, "neither a frame nor a group begins here", 0, 0)
+				}
+				return false
+			}
+			if s.scanHeader() != StepGroup {
 				return false
 			}
 			s.inGroup, s.loose = false, true // its frames are passed unseen

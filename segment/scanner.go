@@ -86,10 +86,14 @@ func (s *Scanner) Start(r io.ReaderAt, path string, h Header, limit int64) {
 }
 
 // StartAt begins a scan at the frame of record lsn at off, or at the header of
-// a group of which lsn is the base. chunk is how many bytes to read at a time.
+// a group of which lsn is the base. chunk is how many bytes to read at a time;
+// 0: as many as Start does.
 func (s *Scanner) StartAt(r io.ReaderAt, path string, h Header, limit, off int64, lsn LSN, chunk int64) {
 	s.Start(r, path, h, limit)
-	s.off, s.next, s.loose, s.chunk = off, lsn, true, chunk
+	s.off, s.next, s.loose = off, lsn, true
+	if chunk > 0 {
+		s.chunk = chunk
+	}
 }
 
 // SetLimit raises the limit. A scan that stopped at the old one goes on.
@@ -144,6 +148,16 @@ func (s *Scanner) Chain() uint64 { return s.chain }
 // tells it, and whether the scan is inside of it.
 func (s *Scanner) GroupEnd() (end int64, inside bool) { return s.begin + s.group.Length, s.inGroup }
 
+// Limit returns the limit.
+func (s *Scanner) Limit() int64 { return s.limit }
+
+// Ended reports whether Next returned StepEnd, and would again.
+func (s *Scanner) Ended() bool { return s.ended }
+
+// AtLimit reports whether the scan ended because of its limit: between two
+// groups or frames, or at a limit inside a group, as a [Pin] may be.
+func (s *Scanner) AtLimit() bool { return s.ended && s.stop.Off == s.limit }
+
 // Stop says why Next returned StepEnd.
 func (s *Scanner) Stop() Stop { return s.stop }
 
@@ -158,18 +172,20 @@ func (s *Scanner) SkipGroup() {
 // atHeader reports whether a scan that began at a frame is at a header, and
 // passes zero bytes up to the next multiple of the unit.
 func (s *Scanner) atHeader() bool {
-	if s.off+FrameHeaderSize > s.limit {
+	n := min(FrameHeaderSize, s.limit-s.off)
+	if n < 8 {
 		return true // scanHeader says what the end means
 	}
-	b := s.window(s.off, FrameHeaderSize)
+	b := s.window(s.off, n)
 	if b == nil {
 		return false
 	}
-	if gap := align(s.off, s.head.Unit) - s.off; gap > 0 && binary.LittleEndian.Uint64(b) == 0 {
+	gap := align(s.off, s.head.Unit) - s.off
+	if gap > 0 && s.off+gap <= s.limit && binary.LittleEndian.Uint64(b) == 0 {
 		s.off += gap
 		return true
 	}
-	return isGroup(b)
+	return n < FrameHeaderSize || isGroup(b)
 }
 
 // scanHeader steps on the header at off. Section 4, "The header at offset p".

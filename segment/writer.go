@@ -25,8 +25,11 @@ type Writer struct {
 	off    int64 // where the next group begins
 	chain  uint64
 	base   LSN // 0 until Open
+	first  Pin // where a pin ends the segment before its first record
 	next   LSN // of the next record
 	synced int64
+
+	indexed int64 // offset of the last record that the index has; 0: it has none
 
 	// Scratch of a group being finished.
 	sums  xxhash.Digest
@@ -138,8 +141,22 @@ func (w *Writer) Open(o Opening, meta []byte, base LSN, drafts []byte, joined bo
 		head = AppendDraft(head, TypeMeta, joined, meta, Hash(meta))
 	}
 	w.chain, w.base, w.next = o.Prev.Chain, base, base
-	return w.write(Group{Kind: KindOpening}, head, drafts[GroupHeaderSize:])
+	step := int64(len(head))
+	for at, more := GroupHeaderSize, joined; more && Type(drafts[at+frmType]) != TypeRecord; {
+		size := frameSize(int64(binary.LittleEndian.Uint32(drafts[at:])))
+		more = drafts[at+frmFlags]&FlagMore != 0
+		step, at = step+size, at+int(size)
+	}
+	if err := w.write(Group{Kind: KindOpening}, head, drafts[GroupHeaderSize:]); err != nil {
+		return err
+	}
+	w.first = Pin{Length: HeaderSize + step, Chain: w.chain}
+	return nil
 }
+
+// OpeningEnd returns the offset behind the frames of the opening step that stand
+// before its first record, and the sum of its group's header.
+func (w *Writer) OpeningEnd() (end int64, chain uint64) { return w.first.Length, w.first.Chain }
 
 // Write writes a group of the records and metas in drafts, which begins with
 // [GroupHeaderSize] bytes of room and continues with frames made by
@@ -185,6 +202,7 @@ func (w *Writer) write(g Group, head, tail []byte) error {
 	}
 	for _, m := range w.marks {
 		w.index.Add(m.ordinal, m.off)
+		w.indexed = m.off
 	}
 	w.off += g.Length
 	w.chain, w.next = g.Sum, next
@@ -204,7 +222,10 @@ func (w *Writer) writeAt(b []byte, off int64) error {
 // finish turns the drafts b, which go to off, into frames, counts them in g and
 // returns the LSN behind them.
 func (w *Writer) finish(g *Group, b []byte, off int64, next LSN) LSN {
-	indexed := off - index.Step
+	indexed := w.indexed
+	if n := len(w.marks); n > 0 {
+		indexed = w.marks[n-1].off
+	}
 	for len(b) > 0 {
 		var lsn LSN
 		if Type(b[frmType]) == TypeRecord {

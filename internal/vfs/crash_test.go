@@ -116,6 +116,8 @@ func TestTruncateLeavesZeros(t *testing.T) {
 		each([]string{"a="}, []string{"ABCD", "AB__"}, []string{"EFGH", "____", "EF", "__"}), []string{"a=AB"})...)
 	play(t, c, "sync a")
 	leaves(t, c, "a=AB____")
+	play(t, c, "alloc a 16", "trunc a 14")
+	leaves(t, c, "a=AB____", "a=AB____________", "a=AB______________")
 }
 
 func TestDirectoriesAreEntries(t *testing.T) {
@@ -132,6 +134,8 @@ func TestLinkIsOneFile(t *testing.T) {
 	c := vfs.NewCrash(4)
 	play(t, c, "create a", "syncdir .", "link a b", "syncdir .", "write a 0 A", "sync b", "write b 0 B")
 	leaves(t, c, "a=A b=A", "a=B b=B")
+	play(t, c, "rename a b", "sync a")
+	leaves(t, c, "a=B b=B")
 	m := c.State().Image(c.State().Newest())
 	f, err := m.Open("a", vfs.ReadOnly)
 	require.NoError(t, err)
@@ -164,10 +168,12 @@ func TestRefusedWritesLeaveNothing(t *testing.T) {
 	play(t, c, "create a", "write a 0 ABC", "sync a", "syncdir .")
 	f, err := c.Open("a", vfs.ReadOnly)
 	require.NoError(t, err)
-	_, err = f.WriteAt([]byte("x"), 1)
-	require.Error(t, err)
+	for off := range int64(10) {
+		_, err = f.WriteAt([]byte("x"), off)
+		require.Error(t, err)
+	}
 	require.Error(t, f.Truncate(0))
-	leaves(t, c, "a=ABC")
+	require.Empty(t, c.State().Choices())
 	c.SetLimit(5)
 	f, err = c.Open("a", vfs.ReadWrite)
 	require.NoError(t, err)

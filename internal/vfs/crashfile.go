@@ -90,12 +90,10 @@ type dirty struct {
 	lost     bool     // a Sync failed; see Crash.FailSync
 }
 
-// newHistory returns the history of a file all of which is durable.
+// newHistory returns the history of a file all of which is durable, and whose data is
+// shared already, or empty.
 func newHistory(name string, ino *inode, unit int64) *history {
-	ino.mu.Lock()
-	defer ino.mu.Unlock()
 	data := ino.data
-	ino.shared = true
 	h := &history{
 		ino: ino, unit: unit, name: name,
 		dirty: map[int64]*dirty{}, sizes: []int64{int64(len(data))},

@@ -46,7 +46,7 @@ func TestEachIsCompleteBelowTheLimit(t *testing.T) {
 	s := wide(t, 3)
 	require.Len(t, picksOf(t, s, 64, 1), 64)
 	require.Len(t, picksOf(t, s, 1000, 1), 64)
-	require.Equal(t, fmt.Sprint(s.Oldest()), picksOf(t, s, 64, 1)[0])
+	require.Equal(t, []string{"[0 0 0]", "[1 0 0]"}, picksOf(t, s, 64, 1)[:2])
 	require.Equal(t, []string{"[]"}, picksOf(t, vfs.NewCrash(4).State(), 1, 0))
 	require.Empty(t, picksOf(t, s, 0, 1))
 }
@@ -113,7 +113,11 @@ func TestEachStops(t *testing.T) {
 
 func TestChoicesAreInOrderOfTime(t *testing.T) {
 	c := vfs.NewCrash(4)
-	play(t, c, "create a", "write a 0 ABCDEF", "rename a b", "write b 1 xx", "remove b")
+	play(t, c, "create a", "write a 0 ABCDEF")
+	c.State()
+	play(t, c, "rename a b")
+	require.Equal(t, "b", c.State().Choices()[1].Name)
+	play(t, c, "write b 1 xx", "remove b")
 	s := c.State()
 	require.Equal(t, []vfs.Choice{
 		{What: "entry", Op: vfs.Create, Name: "a", N: 2},
@@ -136,17 +140,17 @@ func TestStateDoesNotChange(t *testing.T) {
 	s := c.State()
 	before := []string{show(t, s.Image(s.Oldest()), "."), show(t, s.Image(s.Newest()), ".")}
 	require.Equal(t, []string{"a=ABCDEFGH", "a=wBCDEFGH"}, before)
+	play(t, c, "write a 0 w", "sync a", "write a 0 w")
 	late := c.State() // looked at only after what follows
-	play(t, c, "write a 0 x", "write a 4 yyyyyyyyy", "trunc a 2", "create b", "rename a c", "sync c", "syncdir .")
+	play(t, c, "write a 0 x", "sync a", "write a 4 yyyyyyyyy", "trunc a 2", "create b", "rename a c", "sync c", "syncdir .")
 	im := late.Image(late.Newest())
 	f, err := im.Open("a", vfs.ReadWrite)
 	require.NoError(t, err)
 	_, err = f.WriteAt([]byte("IMAGE"), 0)
 	require.NoError(t, err)
-	for _, s := range []*vfs.State{s, late} {
-		after := []string{show(t, s.Image(s.Oldest()), "."), show(t, s.Image(s.Newest()), ".")}
-		require.Equal(t, before, after)
-	}
+	require.Equal(t, before[0], show(t, s.Image(s.Oldest()), "."))
+	require.Equal(t, before[1], show(t, s.Image(s.Newest()), "."))
+	require.Equal(t, before[1], show(t, late.Image(late.Newest()), "."))
 	leaves(t, c, "b= c=xB")
 }
 
@@ -163,6 +167,17 @@ func TestImageCrashesAgain(t *testing.T) {
 		each(names, []string{"ABCDEF", "ABCDEZ"}),
 		each(names, []string{"ABCDEF__", "ABCDEZZZ"}, []string{"_", "Z", "#"})...)...)
 	require.Equal(t, "b= d/ d/a=ABCDEF", show(t, m, "."), "the image itself stays")
+	require.EqualValues(t, 6, m.Used())
+
+	s = again.State()
+	require.EqualValues(t, 6, s.Image(s.Oldest()).Used())
+	play(t, again, "sync d/a")
+	s = again.State()
+	f, err := s.Image(s.Newest()).Open("d/a", vfs.ReadWrite)
+	require.NoError(t, err)
+	_, err = f.WriteAt([]byte("IMAGE"), 0)
+	require.NoError(t, err)
+	require.Equal(t, "d/ d/a=ABCDEZZZZ", show(t, s.Image(s.Newest()), "."), "one image does not show in another")
 	play(t, c, "write d/a 0 x")
 	require.Equal(t, "b= d/ d/a=ABCDEF", show(t, m, "."))
 }

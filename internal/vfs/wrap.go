@@ -149,7 +149,7 @@ func (w *wrapFS) Rename(from, to string) error {
 	return w.call(Call{Op: Rename, Name: from, To: to}, func() error {
 		err := w.base.Rename(from, to)
 		if err == nil && filepath.Clean(from) != filepath.Clean(to) {
-			w.forget(to)
+			w.forget(to) // what was there
 			w.follow(from, to)
 		}
 		return err

@@ -113,8 +113,10 @@ func TestOpenFilesFollowTheirName(t *testing.T) {
 	require.NoError(t, c.Sync())
 	require.NoError(t, tr.Rename("d", "./d"))
 	require.NoError(t, c.Sync())
+	require.NoError(t, tr.Rename("d", "e"))
+	require.NoError(t, c.Sync())
 	require.Error(t, tr.Rename("no", "e"))
-	require.Equal(t, "sync b\nsync c\nsync b\nsync c\nsync d\nsync d\n", tr.Take())
+	require.Equal(t, "sync b\nsync c\nsync b\nsync c\nsync d\nsync d\nsync e\n", tr.Take())
 }
 
 func TestEachCallCanFail(t *testing.T) {

@@ -259,6 +259,12 @@ func link(s *suite) {
 	s.is(s.fs.Link(s.path("a"), s.path("d/b")), fs.ErrExist)
 	s.is(s.fs.Link(s.path("no"), s.path("c")), fs.ErrNotExist)
 	s.is(s.fs.Link(s.path("a"), s.path("no/c")), fs.ErrNotExist)
+	if runtime.GOOS != "windows" {
+		s.ok(s.fs.Link(s.path("a"), s.path("c")))
+		s.ok(s.fs.Rename(s.path("a"), s.path("c"))) // names of one file: both stay
+		s.lists(s.dir, "a", "c", "d")
+		s.ok(s.fs.Remove(s.path("c")))
+	}
 	g := s.open("d/b", vfs.ReadWrite)
 	s.write(g, "BC", 1)
 	s.holds(f, "ABC")

@@ -1,0 +1,215 @@
+package wal
+
+import (
+	"errors"
+	"sort"
+	"sync"
+	"sync/atomic"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// extent is a segment as readers see it: the records of one file up to its end.
+// Segments of an earlier run are opened when they are first asked for. An extent
+// reads its file through ReadAt, which holds the file open for that call only.
+type extent struct {
+	// Set when it is made, then read-only.
+	fs   FS
+	path string
+	id   uint64
+
+	nextEnd int64        // owned by the leader: end, once it is published
+	end     atomic.Int64 // offset behind the last visible record's group; 0: the next extent's opening tells
+	sealed  atomic.Bool
+
+	mu struct {
+		sync.Mutex
+		file   vfs.File // nil: not open
+		users  int      // calls that use file
+		gone   bool     // the log has no use for it any more
+		loaded bool     // the fields below are set, for good
+	}
+	header  segment.Header
+	opening segment.First
+	index   atomic.Pointer[segment.Index]
+}
+
+// errGone is returned by reads of a segment that was truncated away.
+var errGone = errors.New("wal: the segment is gone")
+
+// newExtentOf returns the extent of the segment that w writes.
+func newExtentOf(l *Log, w *segment.Writer) *extent {
+	e := &extent{fs: l.fs, path: w.Path(), id: w.Header().ID}
+	e.header, e.opening.Base = w.Header(), w.Base()
+	e.opening.End, e.opening.Chain = w.OpeningEnd()
+	e.index.Store(w.Index())
+	e.mu.file, e.mu.loaded = w.File(), true
+	return e
+}
+
+// ReadAt reads the file. It makes an extent an [io.ReaderAt].
+func (e *extent) ReadAt(p []byte, off int64) (int, error) {
+	file, err := e.acquire()
+	if err != nil {
+		return 0, err
+	}
+	n, err := file.ReadAt(p, off)
+	e.release()
+	return n, err
+}
+
+func (e *extent) acquire() (vfs.File, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.mu.gone {
+		return nil, errGone
+	}
+	if e.mu.file == nil {
+		file, err := e.fs.Open(e.path, vfs.ReadOnly)
+		if err != nil {
+			return nil, err
+		}
+		e.mu.file = file
+	}
+	e.mu.users++
+	return e.mu.file, nil
+}
+
+func (e *extent) release() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mu.users--
+	if e.mu.gone && e.mu.users == 0 {
+		_ = e.close()
+	}
+}
+
+// drop ends the use of the file; whoever reads it right now may finish.
+func (e *extent) drop() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mu.gone = true
+	if e.mu.users == 0 {
+		return e.close()
+	}
+	return nil
+}
+
+func (e *extent) close() error {
+	file := e.mu.file
+	e.mu.file = nil
+	if file == nil {
+		return nil
+	}
+	return file.Close()
+}
+
+// load reads what of a segment of an earlier run is not known: its header, its
+// opening, and its end, which the extent behind it in list knows.
+func (e *extent) load(list []*extent, at int) error {
+	if err := e.loadHead(); err != nil {
+		return err
+	}
+	if e.end.Load() != 0 || at+1 >= len(list) {
+		return nil
+	}
+	next := list[at+1]
+	if err := next.loadHead(); err != nil {
+		return err
+	}
+	pin := next.opening.Prev
+	if pin.ID != e.id || pin.Salt != e.header.Salt {
+		return &CorruptError{Path: next.path, Offset: segment.HeaderSize, LSN: next.opening.Base,
+			Reason: "the opening does not name the segment before it"}
+	}
+	e.end.CompareAndSwap(0, pin.Length)
+	return nil
+}
+
+func (e *extent) loadHead() error {
+	e.mu.Lock()
+	loaded := e.mu.loaded
+	e.mu.Unlock()
+	if loaded {
+		return nil
+	}
+	file, err := e.acquire()
+	if err != nil {
+		return err
+	}
+	defer e.release()
+	info, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	h, err := segment.ReadHeader(file, e.path, e.id)
+	if err != nil {
+		return err
+	}
+	first, err := segment.ReadFirst(file, e.path, h, info.Size)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.mu.loaded {
+		e.header, e.opening, e.mu.loaded = h, first, true
+	}
+	return nil
+}
+
+// baseLSN returns the first LSN of a loaded extent.
+func (e *extent) baseLSN() LSN { return e.opening.Base }
+
+// indexOf returns the index of a loaded extent: the one in its seal or, if that
+// is not there or again is set, one built from the file.
+func (e *extent) indexOf(again bool) (*segment.Index, error) {
+	if x := e.index.Load(); x != nil && !again {
+		return x, nil
+	}
+	file, err := e.acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer e.release()
+	end := e.end.Load()
+	if !again {
+		info, err := file.Stat()
+		if err != nil {
+			return nil, err
+		}
+		_, x, sealed, err := segment.ReadSeal(file, e.path, e.header, e.opening, end, info.Size)
+		if err != nil {
+			return nil, err
+		}
+		e.sealed.Store(sealed)
+		if x != nil {
+			e.index.Store(x)
+			return x, nil
+		}
+	}
+	x, err := segment.BuildIndex(file, e.path, e.header, e.opening, end)
+	if err != nil {
+		return nil, err
+	}
+	e.index.Store(x)
+	return x, nil
+}
+
+// findExtent returns the index in list of the segment that holds record lsn, or
+// would hold it; the segment is loaded. list is not empty.
+func findExtent(list []*extent, lsn LSN) (int, error) {
+	var failed error
+	n := sort.Search(len(list), func(i int) bool {
+		if failed == nil {
+			failed = list[i].loadHead()
+		}
+		return failed != nil || list[i].baseLSN() > lsn
+	})
+	if failed != nil {
+		return 0, failed
+	}
+	at := max(0, n-1)
+	return at, list[at].load(list, at)
+}

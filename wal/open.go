@@ -1,0 +1,351 @@
+package wal
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/recovery"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// Open opens the log in dir, and creates dir and the log if there is none. It
+// brings the log in order after a crash; when it returns, every record of the log
+// is durable. A nil opts is the zero [Options]; opts is copied. Options.FirstLSN
+// is ignored unless the log is created.
+//
+// The errors: [ErrLocked] if another Log has it open; a [CorruptError], that names
+// path, offset and LSN, if something durable does not verify; [ErrVersion];
+// [fs.ErrNotExist] with Options.MustExist or ReadOnly; an error that names a bad
+// option; and the file system's. Then nothing was changed, or only what a crash
+// had left was cut off.
+func Open(dir string, opts *Options) (*Log, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if o.ReadOnly {
+		return openViewer(dir, o)
+	}
+	names, err := o.FS.List(dir)
+	if errors.Is(err, fs.ErrNotExist) && !o.MustExist {
+		if err = makeDir(o.FS, dir); err == nil {
+			names, err = o.FS.List(dir)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wal: %w", err)
+	}
+	if err := mayHoldLog(dir, names, o.MustExist); err != nil {
+		return nil, err
+	}
+	lock, err := o.FS.Lock(filepath.Join(dir, segment.LockName))
+	if errors.Is(err, vfs.ErrLocked) {
+		return nil, fmt.Errorf("%w: %s", ErrLocked, filepath.Join(dir, segment.LockName))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("wal: %w", err)
+	}
+	l, err := openLocked(dir, o, lock)
+	if err != nil {
+		_ = lock.Close() // the error that counts is there already
+		return nil, err
+	}
+	return l, nil
+}
+
+// mayHoldLog returns an error if a log may not be made in a directory with
+// these names: files of somebody else are there, or one must exist.
+func mayHoldLog(dir string, names []string, mustExist bool) error {
+	for _, name := range names {
+		if name == segment.FrontName {
+			return nil
+		}
+	}
+	if mustExist {
+		return fmt.Errorf("wal: no log in %s: %w", dir, fs.ErrNotExist)
+	}
+	for _, name := range names {
+		ext := filepath.Ext(name)
+		if name != segment.LockName && ext != segment.TempExt && ext != segment.Ext && ext != segment.QuarantinedExt {
+			return fmt.Errorf("wal: %s is not a log's directory: it has no %s, and it has %s", dir, segment.FrontName, name)
+		}
+	}
+	return nil
+}
+
+// makeDir creates dir, and what is missing above it, and makes them durable.
+func makeDir(fsys FS, dir string) error {
+	err := fsys.Mkdir(dir)
+	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
+		if err = makeDir(fsys, parent); err == nil {
+			err = fsys.Mkdir(dir)
+		}
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// syncParents makes the names of dir and of the directories above it durable. An
+// Open that was cut short may have created any of them.
+func syncParents(fsys FS, dir string) error {
+	for parent := filepath.Dir(dir); parent != dir; dir, parent = parent, filepath.Dir(parent) {
+		if err := fsys.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
+		}
+	}
+	return nil
+}
+
+func openLocked(dir string, o Options, lock io.Closer) (*Log, error) {
+	plan, err := recovery.Examine(recovery.Config{FS: o.FS, Dir: dir, Mode: o.Recovery, ExpectLSN: o.ExpectLSN})
+	if err != nil {
+		return nil, fmt.Errorf("wal: %w", err)
+	}
+	if err := plan.Apply(); err != nil {
+		return nil, fmt.Errorf("wal: %w", err)
+	}
+	front := filepath.Join(dir, segment.FrontName)
+	if !plan.Exists {
+		if len(plan.Chain) == 0 {
+			plan.Front = segment.Front{First: o.FirstLSN, Oldest: 1}
+			if _, err := io.ReadFull(rand.Reader, plan.Front.Log[:]); err != nil {
+				return nil, fmt.Errorf("wal: random number: %w", err)
+			}
+			plan.Next, plan.NextID = o.FirstLSN, 1
+		}
+		if err := syncParents(o.FS, dir); err == nil {
+			err = segment.CreateFront(o.FS, dir, front, plan.Front)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("wal: %w", err)
+		}
+	}
+	l := newLog(dir, o, plan)
+	l.lock = lock
+	if l.lead.frontFile, err = o.FS.Open(front, vfs.ReadWrite); err != nil {
+		return nil, fmt.Errorf("wal: %w", err)
+	}
+	l.flush.start(l)
+	if err := l.afterRecovery(plan); err != nil {
+		l.lock = nil // Open's caller closes it
+		_ = l.Close()
+		return nil, fmt.Errorf("wal: %w", err)
+	}
+	l.hooks.recovered(l.report)
+	l.logger.Info("wal: open", "dir", dir, "first", l.report.First, "last", l.report.Last, "tail", l.report.Tail.String())
+	return l, nil
+}
+
+// newLog returns the log that plan describes, as it is before the first append.
+func newLog(dir string, o Options, plan *recovery.Plan) *Log {
+	name := o.Name
+	if name == "" {
+		name = dir
+	}
+	logger := o.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	l := &Log{fs: o.FS, dir: dir, opts: o, id: plan.Front.Log, report: plan.Report, logger: logger.With("wal", name),
+		readers: make(chan *segment.Reader, 16), closing: make(chan struct{})}
+	l.room.L = &l.mu
+	l.keep.idle.L = &l.keep.mu
+	l.hooks.idle.L = &l.hooks.mu
+	l.hooks.hooks = o.Hooks
+	l.keep.mu.nextID = plan.NextID
+	l.mu.holds = map[*Hold]LSN{}
+	l.mu.queue.reset()
+	l.mu.spare.reset()
+	l.lead.gather.off = o.gatherOff
+	l.show(plan)
+	l.mu.first, l.mu.next = plan.Front.First, plan.Next
+	l.report.First, l.report.Last = plan.Front.First, plan.Next-1
+	return l
+}
+
+// show makes what plan found visible.
+func (l *Log) show(plan *recovery.Plan) {
+	ld := &l.lead
+	ld.front, ld.pin = plan.Front, plan.Pin
+	ld.segments = nil
+	for _, id := range plan.Chain {
+		ld.segments = append(ld.segments, &extent{fs: l.fs, path: segment.Path(l.dir, id), id: id})
+	}
+	if n := len(ld.segments); n > 0 {
+		s, e := plan.Last, ld.segments[n-1]
+		e.header, e.opening = s.Header, s.First
+		e.nextEnd = s.End
+		e.end.Store(s.End)
+		e.index.Store(s.Index)
+		e.mu.loaded = true
+		ld.irregular = s.First.Irregular
+	}
+	ld.written = progress{seq: ld.written.seq, first: plan.Front.First, last: plan.Next - 1}
+	if plan.Meta != nil {
+		ld.written.meta = &plan.Meta
+	}
+	ld.synced = ld.written
+	segments := ld.segments
+	l.segments.Store(&segments)
+	l.first.Store(uint64(plan.Front.First))
+	l.meta.Store(ld.written.meta)
+	l.durable.Store(uint64(plan.Next - 1))
+	l.last.Store(uint64(plan.Next - 1))
+}
+
+// afterRecovery does what a recovery leaves to the log: if it changed the tail,
+// a segment is opened behind it and a mark written, so that what was found is
+// proved from now on, and what was cut never comes back.
+func (l *Log) afterRecovery(plan *recovery.Plan) error {
+	return l.exclusive(func(r *round) error {
+		if plan.Report.FrontDamaged {
+			if err := l.writeFront(r, l.lead.written.first, 0); err != nil {
+				l.logger.Warn("wal: a slot of FRONT stays damaged", "err", err)
+			}
+		}
+		if !plan.Renew || r.failed != nil {
+			return nil
+		}
+		err := l.begin(r)
+		if err == nil && r.failed == nil {
+			err = l.mark(r, true)
+		}
+		if l.opts.Recovery == PointInTime {
+			if err == nil && r.failed == nil {
+				err = plan.Finish()
+			}
+			return err
+		}
+		if err != nil { // no space: the first append does it
+			l.logger.Warn("wal: the segment behind a recovery is put off", "err", err)
+		}
+		return nil
+	})
+}
+
+// Close makes every append that was ordered durable, under any policy, wakes all
+// who wait, and gives the directory free. An append after it is [ErrClosed] and
+// not in the log. After a failure Close syncs nothing and returns the failure.
+// It is idempotent: further calls return what the first did.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.mu.closed {
+		l.mu.Unlock()
+		<-l.closing
+		return l.closeIs
+	}
+	l.mu.closed = true
+	l.room.Broadcast()
+	if l.viewer == nil {
+		l.closeIs = l.shut()
+	}
+	l.mu.Unlock()
+
+	l.ended.Store(true)
+	l.news.fire()
+	if err := l.closeFiles(); l.closeIs == nil {
+		l.closeIs = err
+	}
+	l.hooks.wait()
+	close(l.closing)
+	return l.closeIs
+}
+
+// shut writes what is ordered and ends the log. Requires mu, and gives it up
+// meanwhile.
+func (l *Log) shut() error {
+	for l.mu.leading {
+		_ = l.park(nil, noSeq, false) // without a context it does not fail
+	}
+	l.mu.leading = true
+	r := l.take(true)
+	failed := l.mu.failed
+	l.mu.Unlock()
+	if failed == nil {
+		if l.process(r); r.failed == nil {
+			l.finish(r)
+		}
+	}
+	if w := l.keep.stop(); w != nil {
+		if err := w.Close(); err != nil {
+			l.logger.Warn("wal: closing an unused segment", "path", w.Path(), "err", err)
+		}
+		if err := l.fs.Remove(w.Path()); err != nil {
+			l.logger.Warn("wal: an unused segment stays", "path", w.Path(), "err", err)
+		}
+	}
+	l.mu.Lock()
+	l.settle(r)
+	lost := l.mu.lost
+	l.mu.lost = nil
+	if l.mu.failed != nil {
+		return l.mu.failed
+	}
+	return lost
+}
+
+// finish ends a log in order: a mark that says so, and no space behind it.
+func (l *Log) finish(r *round) {
+	ld := &l.lead
+	if ld.tail == nil {
+		return
+	}
+	err := l.writeMark(true)
+	if err == nil {
+		err = l.syncTail()
+	} else if !isFatal(err) {
+		err = l.cutTail()
+	}
+	if err != nil {
+		r.failed = err
+		return
+	}
+	if ld.tail != nil {
+		if err := ld.tail.Trim(); err != nil {
+			l.logger.Warn("wal: space behind the log stays reserved", "path", ld.tail.Path(), "err", err)
+		}
+	}
+	if n := len(ld.segments); ld.segments[n-1].id > ld.front.Newest {
+		if err := l.writeFront(r, ld.written.first, 0); err != nil {
+			l.logger.Warn("wal: FRONT is behind", "err", err)
+		}
+	}
+}
+
+// closeFiles closes what is open, and releases the lock last.
+func (l *Log) closeFiles() error {
+	var errs []error
+	if l.viewer == nil {
+		l.flush.end()
+	}
+	for _, e := range *l.segments.Load() {
+		errs = append(errs, e.drop())
+	}
+	for _, e := range l.lead.dropped {
+		errs = append(errs, e.drop())
+	}
+	if l.lead.frontFile != nil {
+		errs = append(errs, l.lead.frontFile.Close())
+	}
+	if l.lock != nil {
+		errs = append(errs, l.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Log) isClosed() bool { return l.ended.Load() }
+
+// failure returns why the log has failed, or nil.
+func (l *Log) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.failed
+}

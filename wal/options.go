@@ -1,0 +1,142 @@
+package wal
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/recovery"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// SyncPolicy says when an append returns, and so what a crash can take.
+type SyncPolicy uint8
+
+// The policies.
+const (
+	// SyncAlways: an append returns after the sync that makes it durable. A
+	// process crash and a power loss both keep it.
+	SyncAlways SyncPolicy = iota
+
+	// SyncInterval: an append returns after it was handed to the operating
+	// system, and is synced within Options.SyncEvery. A process crash keeps it; a
+	// power loss takes at most the last SyncEvery.
+	SyncInterval
+
+	// SyncNone: an append returns after it was handed to the operating system. A
+	// process crash keeps it; a power loss takes everything since the last
+	// rotation, Sync or Wait.
+	SyncNone
+)
+
+// RecoveryMode says how much Open accepts.
+type RecoveryMode = recovery.Mode
+
+// The modes: see package recovery.
+const (
+	Strict      = recovery.Strict
+	Paranoid    = recovery.Paranoid
+	PointInTime = recovery.PointInTime
+)
+
+// FS is a file system. It is made by [NewMemFS]; nil is the operating system.
+type FS = vfs.FS
+
+// NewMemFS returns a file system in memory, of its own. A log on it is a log in
+// memory: the code is the same, and it is gone with the process.
+func NewMemFS() FS { return vfs.NewMem() }
+
+// The defaults of Options, and its limits.
+const (
+	DefaultSegmentSize   = 64 << 20 // bytes
+	DefaultMaxRecordSize = 16 << 20 // bytes
+	DefaultSyncEvery     = 100 * time.Millisecond
+	DefaultSlowSync      = time.Second
+
+	MinSegmentSize = 8 << 10         // bytes
+	MaxSegmentSize = 4 << 30         // bytes
+	MaxMetaSize    = 64 << 10        // bytes
+	maxRecordSize  = segment.MaxData // 1 GiB
+)
+
+// Options says how a log is opened. The zero value, and a nil pointer, are safe
+// defaults.
+type Options struct {
+	FS            FS            // nil: the operating system
+	SegmentSize   int64         // bytes, from MinSegmentSize to MaxSegmentSize; 0: 64 MiB
+	MaxRecordSize int           // bytes, at most 1 GiB; 0: 16 MiB
+	FirstLSN      LSN           // of a log that this Open creates; 0: 1. Else ignored
+	MustExist     bool          // no log there: fs.ErrNotExist, instead of a new log
+	Sync          SyncPolicy    // SyncAlways
+	SyncEvery     time.Duration // for SyncInterval; 0: 100 ms
+	SlowSync      time.Duration // a sync that takes longer is logged; 0: 1 s
+	ReadOnly      bool          // changes nothing on disk, takes no lock, works beside a live writer
+	Recovery      RecoveryMode  // Strict
+	ExpectLSN     LSN           // the caller knows that this LSN was durable: a log that ends before it is corrupt
+	Logger        *slog.Logger  // nil: silent
+	Hooks         Hooks
+	Name          string // for log lines; "": the directory
+
+	gatherOff bool // for tests: a leader does not wait for others
+}
+
+// Hooks are called on a goroutine of the log's own, one at a time and in order,
+// with no lock held: any method but Close may be called in them, and a slow hook
+// delays no commit. Each may be nil.
+type Hooks struct {
+	Recovered func(Report)             // once, after Open
+	Rotated   func(SegmentInfo)        // a new segment is active
+	Sealed    func(SegmentInfo)        // a segment was sealed
+	Truncated func(first, last LSN)    // FirstLSN and LastLSN after a truncation
+	SlowSync  func(took time.Duration) // a sync took longer than Options.SlowSync
+	NoSpace   func(err error)          // an append failed for want of space
+	Failed    func(err error)          // the log takes no appends any more
+}
+
+func (h *Hooks) any() bool {
+	return h.Recovered != nil || h.Rotated != nil || h.Sealed != nil || h.Truncated != nil ||
+		h.SlowSync != nil || h.NoSpace != nil || h.Failed != nil
+}
+
+// withDefaults returns a copy of o in which nothing is left to be defaulted, or
+// an error that names the option and its value.
+func (o *Options) withDefaults() (Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.FS == nil {
+		c.FS = vfs.OS()
+	}
+	if c.SegmentSize == 0 {
+		c.SegmentSize = DefaultSegmentSize
+	}
+	if c.MaxRecordSize == 0 {
+		c.MaxRecordSize = DefaultMaxRecordSize
+	}
+	if c.FirstLSN == 0 {
+		c.FirstLSN = 1
+	}
+	if c.SyncEvery == 0 {
+		c.SyncEvery = DefaultSyncEvery
+	}
+	if c.SlowSync == 0 {
+		c.SlowSync = DefaultSlowSync
+	}
+	switch {
+	case c.SegmentSize < MinSegmentSize || c.SegmentSize > MaxSegmentSize:
+		return c, fmt.Errorf("wal: Options.SegmentSize is %d, want %d to %d", c.SegmentSize, MinSegmentSize, int64(MaxSegmentSize))
+	case c.MaxRecordSize < 1 || c.MaxRecordSize > maxRecordSize:
+		return c, fmt.Errorf("wal: Options.MaxRecordSize is %d, want 1 to %d", c.MaxRecordSize, maxRecordSize)
+	case c.Sync > SyncNone:
+		return c, fmt.Errorf("wal: Options.Sync is %d, want SyncAlways, SyncInterval or SyncNone", c.Sync)
+	case c.SyncEvery < 0:
+		return c, fmt.Errorf("wal: Options.SyncEvery is %v, want more than 0", c.SyncEvery)
+	case c.SlowSync < 0:
+		return c, fmt.Errorf("wal: Options.SlowSync is %v, want more than 0", c.SlowSync)
+	case c.Recovery > PointInTime:
+		return c, fmt.Errorf("wal: Options.Recovery is %d, want Strict, Paranoid or PointInTime", c.Recovery)
+	}
+	return c, nil
+}

@@ -1,0 +1,183 @@
+package wal
+
+import (
+	"fmt"
+)
+
+// TruncateFront drops the records below first; first may be LastLSN()+1. It
+// returns once that is durable, and FirstLSN() is then exactly first, also after
+// the log is opened again, or the lowest LSN that a [Hold] needs. Whole segments
+// are deleted, in the background; it is cheap, and works with no space left. A
+// first at or below FirstLSN() does nothing. The error is [ErrNotFound] above
+// LastLSN()+1.
+func (l *Log) TruncateFront(first LSN) error {
+	return l.exclusive(func(r *round) error {
+		target, err := l.reserveFront(r, first)
+		if err != nil || r.failed != nil || target <= LSN(l.first.Load()) {
+			return err
+		}
+		if err = l.truncateFront(r, target); err != nil || r.failed != nil {
+			l.mu.Lock()
+			l.mu.first = LSN(l.first.Load())
+			l.mu.Unlock()
+		}
+		return err
+	})
+}
+
+// reserveFront returns what FirstLSN becomes, and lets nothing that is ordered
+// from now on need what is below. Appends ordered before that move the end of
+// the log back are written first.
+func (l *Log) reserveFront(r *round, first LSN) (LSN, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.mu.queue.cuts > 0 && r.failed == nil && r.cutErr == nil {
+		l.mu.spare = r.queue
+		*r = *l.take(true)
+		l.mu.Unlock()
+		l.process(r)
+		l.mu.Lock()
+	}
+	if next := l.lead.written.last + 1; first > next {
+		return 0, lsnError(ErrNotFound, first, next-1)
+	}
+	for _, lsn := range l.mu.holds {
+		first = min(first, lsn)
+	}
+	l.mu.first = max(l.mu.first, first)
+	return first, nil
+}
+
+// truncateFront makes first the first LSN.
+func (l *Log) truncateFront(r *round, first LSN) error {
+	ld := &l.lead
+	keep := len(ld.segments) - 1 // the newest is never removed: it holds the meta
+	if first <= ld.written.last && keep > 0 {
+		at, err := findExtent(ld.segments, first)
+		if err != nil {
+			return err
+		}
+		keep = at
+	}
+	if err := l.writeFront(r, first, max(0, keep)); err != nil || r.failed != nil {
+		return err
+	}
+	ld.written.first, ld.synced.first = first, first
+	l.first.Store(uint64(first))
+	if keep > 0 {
+		dead := ld.segments[:keep]
+		ld.segments = append([]*extent{}, ld.segments[keep:]...)
+		segments := ld.segments
+		l.segments.Store(&segments)
+		l.keep.remove(l, dead)
+	}
+	l.hooks.truncated(first, ld.written.last)
+	l.news.fire()
+	return nil
+}
+
+// writeFront writes FRONT: the log begins with record first, in the segment with
+// the given index. All segments are durable.
+func (l *Log) writeFront(r *round, first LSN, oldest int) error {
+	ld := &l.lead
+	to := ld.front
+	to.First = first
+	if len(ld.segments) > 0 {
+		to.Oldest = ld.segments[oldest].id
+		to.Newest = max(to.Newest, ld.segments[len(ld.segments)-1].id)
+	}
+	return l.refused(r, ld.front.Update(ld.frontFile, to))
+}
+
+// TruncateBack drops the records above last. It returns once that is durable;
+// LastLSN() is then last, and the next append gets last+1. A last at or above
+// LastLSN() does nothing; below FirstLSN()-1 the error is [ErrTruncated]. Holds
+// do not bind it.
+func (l *Log) TruncateBack(last LSN) error {
+	var b Batch
+	b.TruncateBack(last)
+	p, err := l.orderBatch(&b, true)
+	if err != nil {
+		return err
+	}
+	if err := l.await(nil, p.seq, true); err != nil {
+		return err
+	}
+	return l.claim()
+}
+
+// claim has something durable stand behind a truncation, so that damage to the
+// group that holds it cannot bring back what it dropped.
+func (l *Log) claim() error {
+	return l.exclusive(func(r *round) error { return l.mark(r, true) })
+}
+
+// Reset drops all records. It returns once that is durable; the next append gets
+// next, which may be any LSN but 0. Meta stays.
+func (l *Log) Reset(next LSN) error {
+	if next == 0 {
+		return fmt.Errorf("wal: Reset to LSN 0: it is never a record")
+	}
+	p, err := l.orderReset(next)
+	if err != nil {
+		return err
+	}
+	if err := l.await(nil, p.seq, true); err != nil {
+		return err
+	}
+	return l.exclusive(func(r *round) error {
+		if err := l.mark(r, true); err != nil || r.failed != nil {
+			return err
+		}
+		if len(l.lead.segments) > 0 && l.lead.segments[0].id > l.lead.front.Newest {
+			// Until FRONT says so too, the segment that follows nothing does.
+			if err := l.writeFront(r, l.lead.written.first, 0); err != nil {
+				l.logger.Warn("wal: FRONT is behind a reset", "err", err)
+			}
+		}
+		return nil
+	})
+}
+
+// Hold keeps TruncateFront from dropping what somebody still needs.
+type Hold struct {
+	log  *Log
+	name string
+}
+
+// Hold returns a hold on record lsn and all behind it: no TruncateFront that has
+// not returned when Hold returns drops them. TruncateBack and Reset do. name is
+// for messages. The error is [ErrTruncated] below FirstLSN(), [ErrClosed],
+// [ErrReadOnly].
+func (l *Log) Hold(name string, lsn LSN) (*Hold, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.viewer != nil:
+		return nil, ErrReadOnly
+	case l.mu.closed:
+		return nil, ErrClosed
+	case lsn < l.mu.first:
+		return nil, fmt.Errorf("hold %q: %w", name, lsnError(ErrTruncated, lsn, l.mu.first))
+	}
+	h := &Hold{log: l, name: name}
+	l.mu.holds[h] = lsn
+	return h, nil
+}
+
+// Move moves the hold forward to lsn; backward does nothing. Nothing is
+// truncated by it.
+func (h *Hold) Move(lsn LSN) {
+	h.log.mu.Lock()
+	defer h.log.mu.Unlock()
+	if at, held := h.log.mu.holds[h]; held && lsn > at {
+		h.log.mu.holds[h] = lsn
+	}
+}
+
+// Release ends the hold. Nothing is truncated by it. It is idempotent.
+func (h *Hold) Release() {
+	h.log.mu.Lock()
+	defer h.log.mu.Unlock()
+	delete(h.log.mu.holds, h)
+}

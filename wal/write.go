@@ -1,0 +1,486 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// This file turns rounds into bytes. All of it runs as the leader.
+//
+// The calls of one durable append are
+//
+//	write 0000000000000001.seg 4096+n
+//	sync 0000000000000001.seg
+//
+// and those of a rotation, with the next segment ready,
+//
+//	sync 0000000000000001.seg         unless it is synced
+//	write 0000000000000002.seg 4096+n the opening group, with the first records
+//	sync 0000000000000002.seg
+//
+// and then, in the background, the seal of the first and the next one ready.
+
+// leader is what the leader owns.
+type leader struct {
+	gather gather
+	round  round
+
+	// Where the log is written.
+	tail      *segment.Writer // the active segment; nil: the next append opens one
+	pin       segment.Pin     // with tail nil: where the log ends; zero: the next segment follows nothing
+	irregular uint64          // of the newest segment: see package segment, section 5
+	retired   []retired       // ended, and not to be sealed before tail is synced
+	marked    markState
+
+	// How far the stream got.
+	handed  uint64   // positions up to here have been handed to a write
+	written progress // is in the file, whole groups only
+	synced  progress // is durable
+
+	// What readers will see when it is published.
+	segments  []*extent // oldest first
+	touched   []*extent // of which nextEnd is not published
+	published uint64    // position of the stream
+	rewound   []LSN     // LastLSN()+1 after each truncation not yet published
+	dropped   []*extent // dead since then
+
+	front     segment.Front
+	frontFile vfs.File
+
+	stats     Stats // of this round
+	slow      time.Duration
+	firstWork time.Time // when the oldest append that is not synced was written
+}
+
+// progress is a place in the stream and what the log is there.
+type progress struct {
+	seq   uint64
+	first LSN
+	last  LSN
+	meta  *[]byte // nil: never set
+}
+
+// markState says whether the last group that was synced is claimed by a mark.
+type markState uint8
+
+const (
+	markNone    markState = iota // there is nothing to claim, or a synced mark does
+	markWanted                   // a group was synced, and nothing stands behind it
+	markWritten                  // a mark was written and not synced
+)
+
+// retired is a segment that another follows.
+type retired struct {
+	writer *segment.Writer
+	extent *extent
+	next   segment.Pin // id and salt of the one that follows
+	end    int64       // where that one ends it
+}
+
+// process writes the round's ops, group by group, and syncs if it is asked to.
+// Errors end up in the round.
+func (l *Log) process(r *round) {
+	start := segment.GroupHeaderSize
+	for done := 0; done < len(r.ops); {
+		n, err := l.writeGroup(r, start, r.ops[done:])
+		if err != nil {
+			l.failWrite(r, r.ops[done].seq, err)
+			return
+		}
+		start = r.ops[done+n-1].end
+		done += n
+		if l.opts.Sync != SyncAlways {
+			l.publish(l.lead.written)
+		}
+	}
+	if r.sync {
+		if err := l.syncTail(); err != nil {
+			r.failed = err
+		}
+	}
+}
+
+// writeGroup writes as many of ops as fit into one group, at least one, and
+// returns how many. Their drafts begin at start in the round's buffer; the bytes
+// before have been written, and are room for the group's header.
+func (l *Log) writeGroup(r *round, start int, ops []op) (int, error) {
+	w := l.lead.tail
+	size := int64(ops[0].end - start)
+	fresh := w == nil || ops[0].truncate != truncateNot ||
+		w.Next() > w.Base() && w.Off()+segment.GroupHeaderSize+size > l.opts.SegmentSize
+	used := int64(segment.HeaderSize + openingRoom)
+	if !fresh {
+		used = w.Off()
+	}
+	n, end := 1, ops[0].end
+	meta := ops[0].meta
+	last := ops[0].first + LSN(ops[0].records) - 1
+	for ; n < len(ops) && ops[n].truncate == truncateNot; n++ {
+		if used+segment.GroupHeaderSize+int64(ops[n].end-start) > l.opts.SegmentSize {
+			break
+		}
+		end = ops[n].end
+		last += LSN(ops[n].records)
+		if ops[n].meta != nil {
+			meta = ops[n].meta
+		}
+	}
+	if end == start && ops[0].truncate == truncateNot { // barriers alone
+		l.lead.handed, l.lead.written.seq = ops[n-1].seq, ops[n-1].seq
+		return n, nil
+	}
+	drafts := r.buf[start-segment.GroupHeaderSize : end]
+	if fresh {
+		if err := l.openSegment(&ops[0], ops[n-1].seq, drafts); err != nil {
+			return 0, err
+		}
+	} else {
+		l.lead.handed = ops[n-1].seq
+		if err := w.Write(drafts); err != nil {
+			return 0, err
+		}
+	}
+	l.wrote(ops[n-1].seq, last, meta)
+	l.lead.stats.Records += uint64(last + 1 - ops[0].first)
+	l.lead.stats.Bytes += uint64(end - start)
+	return n, nil
+}
+
+// openingRoom is what an opening group may take beside its records: with a meta
+// it takes more, and the segment then grows a little past its size.
+const openingRoom = 3 * segment.GroupHeaderSize
+
+// wrote notes that a group is in the file.
+func (l *Log) wrote(seq uint64, last LSN, meta []byte) {
+	p := &l.lead.written
+	if p.seq == l.lead.synced.seq {
+		l.lead.firstWork = time.Now()
+	}
+	p.seq, p.last = seq, last
+	if meta != nil {
+		p.meta = &meta
+	}
+	l.touch()
+	l.lead.marked = markWanted
+	l.lead.stats.Groups++
+	l.keep.readyAhead(l, l.lead.tail.Off())
+}
+
+// touch notes that the active segment now ends behind its last group.
+func (l *Log) touch() {
+	e := l.lead.segments[len(l.lead.segments)-1]
+	e.nextEnd = l.lead.tail.Off()
+	if n := len(l.lead.touched); n == 0 || l.lead.touched[n-1] != e {
+		l.lead.touched = append(l.lead.touched, e)
+	}
+}
+
+// openSegment ends the active segment, where the truncation of o says if it has
+// one, and opens the next with drafts as its first records. The active segment
+// is synced before. A nil o, or handed 0, is an opening without records.
+func (l *Log) openSegment(o *op, handed uint64, drafts []byte) error {
+	if err := l.syncTail(); err != nil {
+		return err
+	}
+	pin, at, err := l.endFor(o)
+	if err != nil {
+		return &fatalError{err}
+	}
+	w, err := l.keep.take(l)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	opening := segment.Opening{Prev: pin, Irregular: l.lead.irregular, Time: time.Now().UnixNano()}
+	if pin.ID == 0 || pin.ID != h.ID-1 {
+		opening.Irregular = h.ID
+	}
+	base := l.lead.written.last + 1
+	if o != nil {
+		base = o.first
+		l.lead.handed = max(l.lead.handed, handed)
+	}
+	var meta []byte
+	if m := l.lead.written.meta; m != nil {
+		meta = *m
+	}
+	joined := o != nil && o.truncate != truncateNot && (o.records > 0 || o.meta != nil)
+	if err := w.Open(opening, meta, base, drafts, joined); err != nil {
+		return l.abandon(w, err)
+	}
+	l.replaceTail(w, opening, o, at)
+	return nil
+}
+
+// replaceTail makes w, of which the opening group is written, the active
+// segment. at is the index of the segment that it follows; -1: none.
+func (l *Log) replaceTail(w *segment.Writer, opening segment.Opening, o *op, at int) {
+	ld := &l.lead
+	old, pin := ld.tail, opening.Prev
+	next := segment.Pin{ID: w.Header().ID, Salt: w.Header().Salt}
+	if old != nil && pin.ID == old.Header().ID {
+		ld.retired = append(ld.retired, retired{writer: old, extent: ld.segments[len(ld.segments)-1], next: next, end: pin.Length})
+	}
+	if at+1 < len(ld.segments) {
+		ld.dropped = append(ld.dropped, ld.segments[at+1:]...)
+	}
+	segments := make([]*extent, 0, at+2+8)
+	segments = append(segments, ld.segments[:at+1]...)
+	if at >= 0 && o != nil && o.truncate != truncateNot {
+		e := segments[at]
+		e.nextEnd = pin.Length
+		ld.touched = append(ld.touched, e)
+	}
+	ld.segments = append(segments, newExtentOf(l, w))
+	ld.tail, ld.pin, ld.irregular = w, segment.Pin{}, opening.Irregular
+	if o != nil && o.truncate != truncateNot {
+		ld.rewound = append(ld.rewound, o.first)
+		ld.written.last = o.first - 1
+		if o.truncate == truncateAll {
+			ld.written.first = o.first
+		}
+	}
+	ld.stats.Segments++
+	l.touch()
+	l.hooks.rotated(ld.segments[len(ld.segments)-1])
+}
+
+// endFor returns where the log ends when o begins, and the index of the segment
+// it ends in; -1: in none.
+func (l *Log) endFor(o *op) (segment.Pin, int, error) {
+	ld := &l.lead
+	newest := len(ld.segments) - 1
+	switch {
+	case o != nil && o.truncate == truncateAll:
+		return segment.Pin{}, -1, nil
+	case o != nil && o.truncate == truncateBack && o.keep != ld.written.last:
+		return l.endAt(o.keep)
+	case ld.tail != nil:
+		return ld.tail.End(), newest, nil
+	case ld.pin.ID == 0:
+		return segment.Pin{}, -1, nil
+	}
+	return ld.pin, newest, nil
+}
+
+// endAt returns the pin that ends the log behind record lsn, in a segment that
+// is retained.
+func (l *Log) endAt(lsn LSN) (pin segment.Pin, at int, err error) {
+	at, err = findExtent(l.lead.segments, max(lsn, l.lead.written.first))
+	if err != nil {
+		return pin, at, err
+	}
+	e := l.lead.segments[at]
+	if at > 0 && lsn+1 == e.baseLSN() {
+		at--
+		e = l.lead.segments[at]
+	}
+	if err := e.load(l.lead.segments, at); err != nil {
+		return pin, at, err
+	}
+	limit := e.nextEnd
+	end, chain, err := segment.Locate(e, e.path, e.header, e.opening, limit, lsn)
+	return segment.Pin{ID: e.id, Salt: e.header.Salt, Length: end, Durable: end, Chain: chain, Last: lsn}, at, err
+}
+
+// abandon gives up a segment of which the opening group could not be written.
+func (l *Log) abandon(w *segment.Writer, err error) error {
+	if vfs.IsNoSpace(err) {
+		if cerr := w.Cut(); cerr != nil {
+			err = &fatalError{fmt.Errorf("%w; and cutting it off: %w", err, cerr)}
+		} else if rerr := l.fs.Remove(w.Path()); rerr != nil {
+			l.logger.Warn("wal: an unused segment stays", "path", w.Path(), "err", rerr)
+		}
+	}
+	if cerr := w.Close(); cerr != nil {
+		l.logger.Warn("wal: closing an unused segment", "path", w.Path(), "err", cerr)
+	}
+	return err
+}
+
+// syncTail makes all that was written durable, and publishes it. An error is
+// poison.
+func (l *Log) syncTail() error {
+	ld := &l.lead
+	if ld.tail == nil || ld.tail.Synced() == ld.tail.Off() {
+		l.madeDurable()
+		return nil
+	}
+	start := time.Now()
+	if err := ld.tail.Sync(); err != nil {
+		return err
+	}
+	took := time.Since(start)
+	ld.gather.synced(took)
+	ld.stats.Syncs++
+	if took > l.opts.SlowSync {
+		l.logger.Warn("wal: slow sync", "took", took, "path", ld.tail.Path())
+		l.hooks.slowSync(took)
+	}
+	l.madeDurable()
+	return nil
+}
+
+// madeDurable notes that all that is written is durable: this is the commit
+// point of every append in it.
+func (l *Log) madeDurable() {
+	ld := &l.lead
+	if ld.synced.seq != ld.written.seq || len(ld.touched) > 0 {
+		ld.synced = ld.written
+		l.publish(ld.written)
+		l.durable.Store(uint64(ld.written.last))
+	}
+	if len(ld.retired) > 0 {
+		l.keep.seal(l, ld.retired)
+		ld.retired = nil
+	}
+}
+
+// publish lets readers see the log as it is at p.
+func (l *Log) publish(p progress) {
+	ld := &l.lead
+	if len(ld.touched) == 0 {
+		return
+	}
+	segments := ld.segments
+	l.segments.Store(&segments)
+	for _, e := range ld.touched {
+		e.end.Store(e.nextEnd)
+	}
+	ld.touched = ld.touched[:0]
+	if len(ld.rewound) > 0 {
+		l.first.Store(uint64(p.first))
+	}
+	l.meta.Store(p.meta)
+	l.last.Store(uint64(p.last))
+	for _, next := range ld.rewound {
+		l.rewinds.add(next)
+		l.hooks.truncated(LSN(l.first.Load()), next-1)
+	}
+	ld.rewound = ld.rewound[:0]
+	if len(ld.dropped) > 0 && ld.tail.Synced() == ld.tail.Off() {
+		l.keep.remove(l, ld.dropped)
+		ld.dropped = nil
+	}
+	l.news.fire()
+}
+
+// fatalError is an error that ends the log although it is none of a sync.
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+func (e *fatalError) Unwrap() error { return e.err }
+
+// isFatal reports whether err ends the log: everything does, but for want of
+// space, and for failing to make a file.
+func isFatal(err error) bool {
+	var fatal *fatalError
+	var sync *segment.SyncError
+	var notReady *notReadyError
+	switch {
+	case errors.As(err, &fatal), errors.As(err, &sync):
+		return true
+	case errors.As(err, &notReady):
+		return false
+	}
+	return !vfs.IsNoSpace(err)
+}
+
+// failWrite ends a round at the op with the given position, which could not be
+// written. For want of space nothing is poisoned: before anybody is told, the
+// file is cut behind the last whole group and synced, so that those groups are
+// durable and the one that failed never comes back.
+func (l *Log) failWrite(r *round, from uint64, err error) {
+	if isFatal(err) {
+		r.failed = err
+		return
+	}
+	if err := l.cutTail(); err != nil {
+		r.failed = err
+		return
+	}
+	r.cutFrom, r.cutErr = from, noSpace(err)
+	l.lead.handed = l.lead.written.seq
+}
+
+// noSpace returns the error of an append that certainly is not in the log.
+func noSpace(err error) error { return fmt.Errorf("%w: %w", ErrNoSpace, err) }
+
+// cutTail cuts the active segment behind its last whole group and ends it. If it
+// has no torn write it is cut all the same: it is full.
+func (l *Log) cutTail() error {
+	ld := &l.lead
+	if ld.tail == nil {
+		return nil
+	}
+	if err := ld.tail.Cut(); err != nil {
+		return err
+	}
+	ld.pin = ld.tail.End()
+	ld.tail = nil
+	l.madeDurable()
+	return nil
+}
+
+// refused sorts an error that no op of the stream had: what is fatal goes into
+// the round, what is not is returned as it is to be told.
+func (l *Log) refused(r *round, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isFatal(err):
+		r.failed = err
+		return nil
+	}
+	return noSpace(err)
+}
+
+// begin opens a segment without records and syncs it.
+func (l *Log) begin(r *round) error {
+	err := l.openSegment(nil, 0, make([]byte, segment.GroupHeaderSize))
+	if err == nil {
+		l.lead.marked = markWanted
+		err = l.syncTail()
+	}
+	return l.refused(r, err)
+}
+
+// mark writes a mark behind what was synced, and syncs it if durable is asked
+// for.
+func (l *Log) mark(r *round, durable bool) error {
+	ld := &l.lead
+	if ld.tail == nil || ld.marked == markNone {
+		return nil
+	}
+	if ld.marked == markWanted {
+		if err := l.writeMark(false); err != nil {
+			if isFatal(err) {
+				r.failed = err
+			} else if err := l.cutTail(); err != nil { // its torn bytes must not stay
+				r.failed = err
+			}
+			return nil
+		}
+	}
+	if durable {
+		if err := l.syncTail(); err != nil {
+			r.failed = err
+			return nil
+		}
+		ld.marked = markNone
+	}
+	return nil
+}
+
+func (l *Log) writeMark(clean bool) error {
+	if err := l.lead.tail.Mark(clean); err != nil {
+		return err
+	}
+	l.lead.marked = markWritten
+	l.touch()
+	return nil
+}
