@@ -15,6 +15,7 @@ type stepKind uint8
 
 const (
 	stepRewrite stepKind = iota // write [from, to) of the file again, and sync it
+	stepFlip                    // flip the bits to of the byte at from, and sync it
 	stepCut                     // cut the file at from, and sync it
 	stepRemove                  // remove the file
 	stepSyncDir
@@ -32,6 +33,8 @@ func (s step) String() string {
 	switch s.kind {
 	case stepRewrite:
 		return fmt.Sprintf("write %s from %d to %d again", s.name, s.from, s.to)
+	case stepFlip:
+		return fmt.Sprintf("flip bit %#x of %s at %d back", s.to, s.name, s.from)
 	case stepCut:
 		return fmt.Sprintf("cut %s at %d", s.name, s.from)
 	case stepRemove:
@@ -87,9 +90,12 @@ func (p *Plan) apply(s step) error {
 	if err != nil {
 		return err
 	}
-	if s.kind == stepCut {
+	switch s.kind {
+	case stepCut:
 		err = file.Truncate(s.from)
-	} else {
+	case stepFlip:
+		err = flip(file, s.from, byte(s.to))
+	default:
 		err = rewrite(file, s.from, s.to)
 	}
 	if err == nil {
@@ -117,6 +123,17 @@ func rewrite(file vfs.File, from, to int64) error {
 		}
 	}
 	return nil
+}
+
+// flip flips bits of the byte at off.
+func flip(file vfs.File, off int64, mask byte) error {
+	var b [1]byte
+	if _, err := file.ReadAt(b[:], off); err != nil {
+		return err
+	}
+	b[0] ^= mask
+	_, err := file.WriteAt(b[:], off)
+	return err
 }
 
 // Finish does what a point-in-time recovery must do last: it renames what the

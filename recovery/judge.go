@@ -2,77 +2,10 @@ package recovery
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 
-	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/segment"
 )
-
-// candidate is a segment's file as far as its opening step.
-type candidate struct {
-	id     uint64
-	path   string
-	file   vfs.File
-	size   int64
-	header segment.Header
-	first  segment.First
-
-	headErr error // not nil: the header does not verify, or is another's
-	openErr error // not nil: the opening step does not verify
-}
-
-// open reads header and opening step of the segment with the given id. The
-// error is the file system's, or a version's.
-func (p *Plan) open(id uint64) (*candidate, error) {
-	c := &candidate{id: id, path: segment.Path(p.cfg.Dir, id)}
-	file, err := p.cfg.FS.Open(c.path, vfs.ReadOnly)
-	if err != nil {
-		return nil, err
-	}
-	c.file = file
-	if err := c.read(p); err != nil {
-		_ = file.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-func (c *candidate) read(p *Plan) error {
-	info, err := c.file.Stat()
-	if err != nil {
-		return err
-	}
-	c.size = info.Size
-	c.header, err = segment.ReadHeader(c.file, c.path, c.id)
-	if err == nil && p.Exists && c.header.Log != p.Front.Log {
-		err = &segment.CorruptError{Path: c.path, Reason: fmt.Sprintf("it is a segment of log %s, not of %s", c.header.Log, p.Front.Log)}
-	}
-	if errors.Is(err, segment.ErrCorrupt) {
-		c.headErr = err
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	c.first, err = segment.ReadFirst(c.file, c.path, c.header, c.size)
-	if errors.Is(err, segment.ErrCorrupt) {
-		c.openErr = err
-		return nil
-	}
-	return err
-}
-
-func (c *candidate) close() { _ = c.file.Close() } // it was only read
-
-// scan reads the segment to the end that pin names, or as far as it goes.
-func (c *candidate) scan(pin *segment.Pin) (*Scan, error) {
-	s := &Scan{ID: c.id, Path: c.path, Header: c.header, First: c.first, Size: c.size}
-	if err := s.scan(c.file, pin); err != nil {
-		return nil, err
-	}
-	return s, s.claim(c.file)
-}
 
 // row decides, and notes what was decided and damage.
 func (p *Plan) row(f Facts, damage func(why string) *segment.CorruptError) Row {
@@ -122,7 +55,11 @@ func (p *Plan) judge(d *directory) error {
 			top = c
 			break
 		}
-		err = p.judgeBeyond(c)
+		whole, err := p.judgeBeyond(d, c)
+		if whole {
+			top = c
+			break
+		}
 		c.close()
 		if err != nil {
 			return err
@@ -143,23 +80,37 @@ func (p *Plan) judge(d *directory) error {
 }
 
 // judgeBeyond judges a segment without a valid opening group that is newer than
-// any with one.
-func (p *Plan) judgeBeyond(c *candidate) error {
+// any with one. whole says that it has one, but for one flipped bit, and that
+// nothing proves that it was durable.
+func (p *Plan) judgeBeyond(d *directory, c *candidate) (whole bool, err error) {
 	if c.headErr != nil {
 		p.row(Facts{Role: RoleBeyond, File: FileHeaderless}, damaged(c.headErr, c.path))
-		return nil
+		return false, nil
 	}
 	claims, err := segment.FindClaims(c.file, c.header, segment.HeaderSize, c.size)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if claims.Newer != "" {
-		return &segment.VersionError{Path: c.path, Offset: claims.At, What: claims.Newer}
+		return false, &segment.VersionError{Path: c.path, Offset: claims.At, What: claims.Newer}
+	}
+	if !claims.Zero && !claims.Hole && claims.Durable <= segment.HeaderSize && c.id > p.Front.Newest {
+		damage := c.openErr
+		whole, err := c.unflip()
+		if whole {
+			var sealed bool
+			sealed, err = p.sealedBefore(d, c)
+			whole = !sealed && err == nil
+		}
+		if whole || err != nil {
+			return whole, err
+		}
+		c.openErr = damage
 	}
 	r := p.row(Facts{Role: RoleBeyond, Below: claims.Durable > segment.HeaderSize, Torn: !claims.Zero, Sealed: claims.Sealed},
 		damaged(c.openErr, c.path))
 	if r.Action != Remove {
-		return nil
+		return false, nil
 	}
 	if !claims.Zero { // the first records of a segment, and with them what could have been acknowledged
 		p.Report.Tail = TailAmbiguous
@@ -171,7 +122,7 @@ func (p *Plan) judgeBeyond(c *candidate) error {
 		p.Report.LostTo = max(p.Report.LostTo, claims.Last)
 	}
 	p.remove(c.id)
-	return nil
+	return false, nil
 }
 
 // remove plans the removal of a segment that is newer than what the log
@@ -190,6 +141,13 @@ func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) error {
 	s, err := top.scan(nil)
 	if err != nil {
 		return err
+	}
+	whole, err := s.unflip(top.read)
+	if err != nil {
+		return err
+	}
+	if whole != nil {
+		s = whole
 	}
 	p.row(s.facts(), func(why string) *segment.CorruptError { return s.corrupt(why, true) })
 	p.accept(s)
@@ -307,7 +265,7 @@ func (p *Plan) judgeEarlier(c *candidate, pin segment.Pin, proved bool) (died bo
 func (p *Plan) accept(s *Scan) {
 	r := &p.Report
 	p.Last, p.repairs, p.Renew = s, nil, false
-	r.Rewritten, r.Closed = 0, s.Closed && s.claims.Zero
+	r.Rewritten, r.Closed, r.Durable = 0, s.Closed && s.claims.Zero, s.Durable
 	tail, from, to := s.tail()
 	r.LostFrom, r.LostTo = from, max(r.LostTo, to)
 	p.rewrite(s)
@@ -323,6 +281,11 @@ func (p *Plan) accept(s *Scan) {
 
 // rewrite plans that what nothing proves of s is written again.
 func (p *Plan) rewrite(s *Scan) {
+	if f := s.Flip; f.Mask != 0 {
+		p.repairs = append(p.repairs, step{kind: stepFlip, name: segment.Name(s.ID), from: f.Off, to: int64(f.Mask)})
+		p.Report.FlippedPath, p.Report.FlippedAt = s.Path, f.Off
+		p.Renew = true
+	}
 	if s.EndFrame <= s.Proved {
 		return
 	}

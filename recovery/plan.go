@@ -263,7 +263,7 @@ func (p *Plan) conclude() {
 		p.Chain = p.Chain[len(p.Chain):]
 	}
 	r.First, r.Last = p.Front.First, p.Next-1
-	r.Durable = max(r.Durable, r.First-1)
+	r.Durable = min(max(r.Durable, r.First-1), r.Last)
 	if e := p.cfg.ExpectLSN; e > r.Last && p.refusal == nil {
 		path := filepath.Join(p.cfg.Dir, segment.FrontName)
 		var off int64

@@ -39,14 +39,18 @@ type Report struct {
 	Durable LSN  // newest record that the files themselves prove durable
 	Closed  bool // the log was closed in order
 
-	Tail      Tail
-	CutPath   string // the file that is cut; "" if none is
-	CutAt     int64  // where, in bytes
-	CutBytes  int64  // how many bytes that are not zero it spans
-	LostFrom  LSN    // if Tail is not TailClean: the first LSN that may have been there, and
-	LostTo    LSN    // the last one that a header speaks of; LostFrom-1: none does
-	EmptyAt   LSN    // not 0: the records before a durable front were lost with the front's blessing; the log is empty there
-	Rewritten int64  // bytes written again because nothing proved them
+	Tail     Tail
+	CutPath  string // the file that is cut; "" if none is
+	CutAt    int64  // where, in bytes
+	CutBytes int64  // how many bytes that are not zero it spans
+	LostFrom LSN    // if Tail is not TailClean: the first LSN that may have been there, and
+	LostTo   LSN    // the last one that a header speaks of; LostFrom-1: none does
+
+	FlippedPath string // the file of which the tail was whole but for one bit, flipped back; "": none
+	FlippedAt   int64  // the bit's byte
+
+	EmptyAt   LSN   // not 0: the records before a durable front were lost with the front's blessing; the log is empty there
+	Rewritten int64 // bytes written again because nothing proved them
 
 	NewestMeta   []byte                  // PointInTime: the newest meta that verifies; the one in force may be older
 	FrontDamaged bool                    // one slot of FRONT does not verify; the other one does
@@ -82,6 +86,9 @@ func (r Report) String() string {
 	}
 	if r.Rewritten > 0 {
 		fmt.Fprintf(&s, "%d bytes written again\n", r.Rewritten)
+	}
+	if r.FlippedPath != "" {
+		fmt.Fprintf(&s, "one bit of %s was flipped at %d, and is flipped back\n", r.FlippedPath, r.FlippedAt)
 	}
 	if r.FrontDamaged {
 		s.WriteString("one slot of FRONT is damaged\n")

@@ -2,8 +2,8 @@ package recovery
 
 import (
 	"errors"
+	"io"
 
-	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/segment"
 )
 
@@ -14,7 +14,7 @@ type Scan struct {
 	Header segment.Header
 	First  segment.First
 	Index  *segment.Index // of the records before End
-	Size   int64        // of the file, in bytes
+	Size   int64          // of the file, in bytes
 
 	X      int64 // the first position that does not verify, or Size
 	Why    error // what does not hold at X; nil at the end
@@ -28,11 +28,16 @@ type Scan struct {
 	Meta    []byte // in force at End
 	HasMeta bool
 	Closed  bool // its last group is a mark of Close
+	Durable LSN  // its last LSN below Proved
+
+	// Flip is the one bit that was flipped back to read a tail whole; Mask 0: none.
+	Flip segment.Flip
 
 	claims    segment.Claims
 	inGroup   bool  // X is inside a group of which the header verifies, and which
 	groupEnd  int64 // ends here
 	groupLast LSN   // and has this last LSN
+	xLSN      LSN   // of the record at X, if it is one
 }
 
 // state of a scan at a point where the segment could end.
@@ -48,7 +53,7 @@ type ending struct {
 // scan reads the segment in file: to the end that pin names or, if pin is nil,
 // as far as it verifies. The error is the file's or a version's; damage is a
 // fact, not an error.
-func (s *Scan) scan(file vfs.File, pin *segment.Pin) error {
+func (s *Scan) scan(file io.ReaderAt, pin *segment.Pin) error {
 	limit := s.Size
 	if pin != nil {
 		limit = min(limit, pin.Length)
@@ -69,7 +74,7 @@ func (s *Scan) scan(file vfs.File, pin *segment.Pin) error {
 				break
 			}
 			s.Closed = g.Kind == segment.KindMark && g.Flags&segment.FlagClean != 0
-			s.groupLast = g.Base + LSN(g.Records) - 1
+			s.groupLast = g.End() - 1
 			at.chain = g.Sum
 			continue
 		}
@@ -93,6 +98,7 @@ func (s *Scan) scan(file vfs.File, pin *segment.Pin) error {
 	if s.X == 0 {
 		s.X, s.Why = stop.Off, stop.Err
 		s.groupEnd, s.inGroup = sc.GroupEnd()
+		s.xLSN = sc.NextLSN()
 	}
 	switch {
 	case !s.inGroup, pin != nil && s.X == pin.Length:
@@ -107,7 +113,7 @@ func (s *Scan) scan(file vfs.File, pin *segment.Pin) error {
 }
 
 // claim looks at what is behind X for watermarks.
-func (s *Scan) claim(file vfs.File) error {
+func (s *Scan) claim(file io.ReaderAt) error {
 	c, err := segment.FindClaims(file, s.Header, s.X, s.Size)
 	if err != nil {
 		return err
@@ -120,9 +126,64 @@ func (s *Scan) claim(file vfs.File) error {
 	return nil
 }
 
+// provedLSN returns the last LSN before End that the watermark covers.
+func (s *Scan) provedLSN(file io.ReaderAt) (LSN, error) {
+	if s.Proved >= s.EndFrame {
+		return s.EndLSN, nil
+	}
+	lsn := s.First.Base - 1
+	var sc segment.Scanner
+	sc.Start(file, s.Path, s.Header, s.End)
+	for step := sc.Next(); step != segment.StepEnd; step = sc.Next() {
+		if step != segment.StepGroup {
+			continue
+		}
+		sc.SkipGroup() // watermarks are ends of groups
+		if sc.Off() > s.Proved {
+			return lsn, nil
+		}
+		lsn = sc.NextLSN() - 1
+	}
+	if stop := sc.Stop(); stop.Kind == segment.StopRead {
+		return lsn, stop.Err
+	}
+	return lsn, nil
+}
+
 // Pin returns the pin that ends the segment at End.
 func (s *Scan) Pin() segment.Pin {
 	return segment.Pin{ID: s.ID, Salt: s.Header.Salt, Length: s.End, Durable: s.End, Chain: s.EndChain, Last: s.EndLSN}
+}
+
+// unflip looks for one bit that, flipped, makes a torn tail whole, and returns
+// the scan that reads it so; nil if there is none. What the sums then verify was
+// written so: a tail that is whole but for one bit was damaged, and not torn, and
+// the records in it, which may have been acknowledged, need not be lost.
+func (s *Scan) unflip(file io.ReaderAt) (*Scan, error) {
+	if tail, _, _ := s.tail(); tail == TailClean || s.claims.Hole || s.X < s.Proved || s.Flip.Mask != 0 {
+		return nil, nil
+	}
+	var lsn LSN
+	if s.inGroup {
+		lsn = s.xLSN
+	}
+	flip, ok, err := segment.FindFlip(file, s.Header, s.X, lsn, min(s.groupEnd, s.Size))
+	if !ok {
+		return nil, err
+	}
+	whole := &Scan{ID: s.ID, Path: s.Path, Header: s.Header, First: s.First, Size: s.Size, Flip: flip}
+	r := segment.Flipped{ReaderAt: file, Flip: flip}
+	if err = whole.scan(r, nil); err == nil {
+		err = whole.claim(r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if tail, _, _ := whole.tail(); tail != TailClean || whole.X < whole.Proved {
+		return nil, nil
+	}
+	whole.Durable, err = whole.provedLSN(r)
+	return whole, err
 }
 
 // facts of the last segment of the chain.
@@ -132,7 +193,7 @@ func (s *Scan) facts() Facts {
 		Below:    s.X < s.Proved,
 		Torn:     !s.claims.Zero || s.inGroup,
 		Sealed:   s.claims.Sealed,
-		Unproved: s.EndFrame > s.Proved,
+		Unproved: s.EndFrame > s.Proved || s.Flip.Mask != 0,
 	}
 }
 

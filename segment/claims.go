@@ -33,11 +33,15 @@ func FindClaims(r io.ReaderAt, h Header, off, size int64) (Claims, error) {
 		if err != nil && err != io.EOF {
 			return c, err
 		}
-		b := buf[:n]
-		c.findIn(b, h, off)
-		empty = c.findUsed(b, off, empty)
-		next := (off + int64(n) - GroupHeaderSize) / sector * sector // a header may begin in the last 63 bytes
-		if off+int64(n) >= size || next <= off {
+		end := off + int64(n)
+		next := (end - GroupHeaderSize) / sector * sector // a header may begin in the last 63 bytes
+		last := end >= size || next <= off
+		if last {
+			next = end
+		}
+		c.findIn(buf[:n], h, off, next)
+		empty = c.findUsed(buf[:n], off, empty)
+		if last {
 			break
 		}
 		off = next
@@ -45,9 +49,9 @@ func FindClaims(r io.ReaderAt, h Header, off, size int64) (Claims, error) {
 	return c, nil
 }
 
-// findIn looks for headers in b, the bytes at off.
-func (c *Claims) findIn(b []byte, h Header, off int64) {
-	for i := 0; i+GroupHeaderSize <= len(b); i += 8 {
+// findIn looks for headers that begin before end in b, the bytes at off.
+func (c *Claims) findIn(b []byte, h Header, off, end int64) {
+	for i := 0; i+GroupHeaderSize <= len(b) && off+int64(i) < end; i += 8 {
 		if binary.LittleEndian.Uint16(b[i+grpMagic:]) != groupMagic {
 			continue
 		}
@@ -65,7 +69,7 @@ func (c *Claims) findIn(b []byte, h Header, off int64) {
 			c.Durable, c.At = g.Durable, at
 		}
 		if g.Base > 0 {
-			c.Last = max(c.Last, g.Base+LSN(g.Records)-1)
+			c.Last = max(c.Last, g.End()-1)
 		}
 	}
 }

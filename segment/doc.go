@@ -62,9 +62,9 @@
 // A copy is valid if and only if (1) the magic is right, (2) the version is 1,
 // (3) the sum holds, (4) incompat is 0 and the origin is zero, (5) the unit is
 // in range. The header is the first copy if it is valid, else the second. If
-// neither is valid but one has the magic and another version, or holds its sum
-// and fails (4), the file is of a newer version; otherwise it is damaged. Both
-// are refused, with different errors.
+// neither is valid but one has the magic and either another version, or version
+// 1 and its sum and fails (4), the file is of a newer version; otherwise it is
+// damaged. Both are refused, with different errors.
 //
 // # 4. Group and frame
 //
@@ -109,21 +109,32 @@
 // The header at offset p is valid if and only if (1) p+64 is not beyond the
 // file, (2) the magic is right, (3) the sum holds, (4) the kind and all flags
 // are known, (5) length is at least 8 and p + 8*length is a multiple of the
-// unit, (6) chain is the sum of the header before it, (7) base is the next LSN,
-// (8) durable is at least 4096, at least the durable of the header before, and
-// at most p, (9) the kind is opening if and only if p is 4096, (10) the reserved
-// bytes are zero. A header that holds its sum and fails (4) with a kind or flag
-// below 128 that this text does not name makes the file one of a newer version;
-// kinds from 128 on are skipped with their frames and hold no records.
+// unit, (6) chain is the sum of the header before it, (7) base is the next LSN
+// and not 0, (8) durable is at least 4096, at least the durable of the header
+// before, and at most p, (9) the kind is opening if and only if p is 4096, (10)
+// the reserved bytes are zero. For the header at 4096, (6) holds, and of (7) only
+// that base is not 0 is asked: section 5 asks more. The conditions are looked at
+// in this order. A header that fails (4), the first three being met, with a kind
+// of 0 or 5 to 127 or any flag but CLEAN, makes the file one of a newer version.
+// Behind a header of a kind from 128 on, whose group must end within the file, the
+// scan goes on behind the group: nothing in it is looked at, and it holds no
+// records.
 //
-// A frame is valid if and only if (1) it ends, with its zero bytes, within the
-// group and within the file, (2) its sum holds, (3) the zero bytes are zero,
-// (4) type, flags, codec and skip are known. A frame that holds its sum and
-// fails (4) is of a newer version; types from 128 on are skipped. The group is
-// valid if and only if its header is, all its frames are, the bytes between the
-// last frame and the end of the group are zero and fewer than the unit, its
-// records are as many as it says, the body holds, and the last frame has no
-// MORE.
+// A frame is valid if and only if (1) it has at most 2^30 bytes of data and ends,
+// with its zero bytes, within the group and within the file, (2) its sum holds,
+// (3) its type, flags, codec and skip are known, (4) its zero bytes are zero. The
+// conditions are looked at in this order; a frame that fails (3), with a type of 0
+// or 6 to 127, any flag but MORE, a codec or a skip, is of a newer version. Frames
+// of a type from 128 on are valid and mean nothing. A scan does not look into the
+// data of any frame.
+//
+// The group is valid if and only if its header is, all its frames are, and (1) the
+// bytes between the last frame and the end of the group are fewer than the unit
+// and (2) within the file, (3) the last frame has no MORE, (4) its records are as
+// many as it says, (5) the body holds, (6) the bytes of (1) are zero. The first of
+// these that does not hold says where the group is invalid: behind its last frame,
+// but for (3) at its last frame, and for (4) and (5) at its header; then none of
+// its frames count.
 //
 // Byte 3 of a header is at least 0x80 and byte 3 of a frame at most 0x40: a
 // reader that starts at any frame, as an index tells it to, always knows which
@@ -148,17 +159,22 @@
 //	72   compat     u64   as in the header
 //	80   -          48    zero
 //
-// If id is 0, all of salt to last are 0. Otherwise base is last + 1. The chain
-// of the opening group's header is the chain that the opening names. An opening
-// names an end anywhere behind a frame of the segment it follows, or behind one
-// of its groups.
+// If id is 0, all of salt to last are 0 and irregular is the segment's own id.
+// Otherwise id is below the segment's own, base is last + 1, 4096 <= durable <=
+// length <= 2^35, and irregular is at most the own id, and equal to it if and only
+// if id is not the own id less one. The chain of the opening group's header is the
+// chain that the opening names. An opening names an end anywhere behind a frame of
+// the segment it follows, or behind one of its groups.
 //
 // The opening step is the opening frame and the frames joined to it by MORE. If
 // a meta was in force, it is the second frame and part of the step. If the
 // segment begins with a truncation that a batch asked for, the batch is part of
 // the step too. The opening group verifies if and only if its header is valid
-// and the frames of the step are, the first of them an opening of 128 bytes
-// with incompat 0 that obeys the rules above.
+// and the frames of the step are, the first of them an opening of 128 bytes that
+// obeys the rules above, the reserved bytes included. If it does and incompat is
+// not 0, the file is of a newer version. A meta that is the second frame of the
+// step counts as the one that was in force: if none was, and the batch begins with
+// its own, the effect is the same.
 //
 // # 6. Seal
 //
@@ -187,25 +203,29 @@
 // # 7. Reading a segment, and what an end means
 //
 // A scan begins at 4096 and takes group after group until X, the first position
-// that is not valid: of a header, of a frame, or of zero bytes that are not
-// zero. If all from X to the end of the file is zero, or X is the end of the
-// file, the scan stopped clean. The last frame before X that is not part of a
-// batch that X cuts ends the segment at C, or the last whole group does; always
-// C <= X.
+// that is not valid: a header, a frame, or what section 4 says of a group. A
+// valid header of a seal ends the scan too: X is its offset. If X is no part of a
+// group of which the header is valid, and all from X to the end of the file is
+// zero, or X is the end of the file, the scan stopped clean. C is the end of the
+// last frame before X that is not part of a batch that X cuts, or the end of the
+// last whole group, whichever is further; 4096 if there is neither; never behind
+// X. The last LSN is that of the last record before C, or base - 1.
 //
-// W is the highest watermark claimed: the durable of each header that holds its
-// own sum, before X and, at each multiple of 8, behind it; the length of a seal;
-// the durable of the opening that follows. A header whose frames are damaged
-// still counts. X < W means damage: what was durable does not verify. X >= W
-// is what a crash may leave.
+// W is the highest watermark claimed: the durable of each header that has the
+// magic and holds its own sum, of those the scan took and of those at each
+// multiple of 8 from X on, a seal's included, and the durable of the opening that
+// follows. A header whose frames are damaged still counts. X < W means damage:
+// what was durable does not verify. X >= W is what a crash may leave.
 //
 // The end of a segment is what the opening that follows says; else C.
 // The last record before the end has MORE as if 0.
 //
 // # 8. FRONT
 //
-// 8192 bytes: two slots of 4096, written in turn. The valid slot with the higher
-// generation counts.
+// 8192 bytes: two slots of 4096, written in turn. A slot is valid if and only if
+// magic, version, sum and incompat are right. The valid slot with the higher
+// generation counts, of equal ones the first. If neither is valid, FRONT is of a
+// newer version or damaged by the rule of section 3.
 //
 //	off   name        type      meaning
 //	0     magic       8 bytes   "TIDEFRNT"

@@ -66,6 +66,14 @@ type Group struct {
 	Sum     uint64
 }
 
+// End returns the LSN behind the records of the group.
+func (g Group) End() LSN {
+	if g.Kind >= firstSkipped {
+		return g.Base
+	}
+	return g.Base + LSN(g.Records)
+}
+
 // Offsets in a group's header. Section 4.
 const (
 	grpKind    = 0

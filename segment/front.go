@@ -73,7 +73,7 @@ func DecodeFront(buf []byte, path string) (f Front, whole bool, err error) {
 		switch what := checkSlot(b, off); what {
 		case "":
 			valid++
-			if got := decodeSlot(b); got.generation >= f.generation {
+			if got := decodeSlot(b); valid == 1 || got.generation > f.generation {
 				f = got
 			}
 		case damaged:

@@ -156,7 +156,7 @@ func TestCrashLeavesNoHalfOfFront(t *testing.T) {
 // and for one that is tried again after its first write failed half way.
 func TestCrashInUpdateLeavesTheOldOrTheNew(t *testing.T) {
 	for _, failAt := range []int{-1, 0} {
-		var states []Front // that may be found
+		states := []Front{oldFront} // that may be found
 		seen := map[Front]int{}
 		onCrash(t, func(crash vfs.FS) {
 			require.NoError(t, CreateFront(crash, "log", "log/FRONT", oldFront))

@@ -117,7 +117,7 @@ func Locate(r io.ReaderAt, path string, h Header, first First, limit int64, lsn 
 	for {
 		switch s.Next() {
 		case StepGroup:
-			if g := s.Group(); lsn >= g.Base+LSN(g.Records) {
+			if g := s.Group(); lsn >= g.End() {
 				s.SkipGroup()
 			}
 		case StepFrame:
@@ -218,6 +218,9 @@ func (s *Scanner) skipTo(lsn LSN) bool {
 			}
 			if s.scanHeader() != StepGroup {
 				return false
+			}
+			if s.group.Kind >= firstSkipped {
+				s.SkipGroup()
 			}
 			s.inGroup, s.loose = false, true // its frames are passed unseen
 			continue

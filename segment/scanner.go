@@ -165,7 +165,7 @@ func (s *Scanner) Stop() Stop { return s.stop }
 // frames.
 func (s *Scanner) SkipGroup() {
 	s.off = s.begin + s.group.Length
-	s.next = s.group.Base + LSN(s.group.Records)
+	s.next = s.group.End()
 	s.inGroup = false
 }
 
@@ -220,7 +220,7 @@ func (s *Scanner) scanHeader() Step {
 	s.inGroup, s.loose = true, false
 	s.body.Reset()
 	if g.Kind >= firstSkipped {
-		s.SkipGroup()
+		s.left = 0 // finishGroup passes them
 	}
 	return StepGroup
 }
@@ -297,7 +297,9 @@ func (s *Scanner) scanFrame(bound int64) Step {
 func (s *Scanner) finishGroup() bool {
 	end := s.begin + s.group.Length
 	switch gap := end - s.off; {
-	case gap < 0 || gap >= s.head.Unit:
+	case s.group.Kind >= firstSkipped && end <= s.limit:
+		// what stands in it means nothing to this version
+	case s.group.Kind < firstSkipped && (gap < 0 || gap >= s.head.Unit):
 		s.invalid(s.off, "length of the group", 0, 0)
 	case end > s.limit:
 		s.invalid(s.off, "the file ends inside the group", 0, 0)

@@ -43,6 +43,9 @@ func TestScanEndsAtTheCut(t *testing.T) {
 		var sc Scanner
 		for size := int64(HeaderSize); size <= int64(len(b)); size++ {
 			p := s.hit(size)
+			if p.dull(size) {
+				continue
+			}
 			for _, limit := range []int64{size, int64(len(b))} { // the second: it was cut under the reader
 				n, wrong := scanWith(&sc, b[:size], h, limit, s.frames)
 				if x := sc.Stop().Off; wrong != "" || n != p.frames || x != p.off {
@@ -62,11 +65,13 @@ func TestEveryFlippedBitIsFound(t *testing.T) {
 		var sc Scanner
 		for off := int64(HeaderSize); off < int64(len(b)); off++ {
 			p := s.hit(off)
-			bits := 8
-			if p.end-p.off > 1024 && off-p.off > 32 && p.end-off > 32 { // zero bytes are all alike
-				bits = 1
+			if p.dull(off) {
+				continue
 			}
-			for bit := range bits {
+			for bit := range 8 {
+				if unit == 4096 && int64(bit) != off%8 {
+					continue // it takes long, and 512 shows the same
+				}
 				b[off] ^= 1 << bit
 				n, wrong := scanWith(&sc, b, h, int64(len(b)), s.frames)
 				if stop := sc.Stop(); wrong != "" || n != p.frames || stop.Off != p.off || stop.Kind != StopInvalid {

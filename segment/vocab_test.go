@@ -183,6 +183,11 @@ func (s *seg) hit(off int64) piece {
 	return piece{off, off, len(s.frames)}
 }
 
+// dull reports whether off is one of very many zero bytes that are all alike.
+func (p piece) dull(off int64) bool {
+	return p.end-p.off > 1024 && off-p.off > 32 && p.end-off > 32 && off%61 != 0
+}
+
 // every writes a segment with all there is: records of all paddings, a batch
 // with a meta, groups of one and of many, a mark, a seal and its index.
 func every(t testing.TB, unit int64) *seg {

@@ -148,6 +148,7 @@ func (w *Writer) Open(o Opening, meta []byte, base LSN, drafts []byte, joined bo
 		step, at = step+size, at+int(size)
 	}
 	if err := w.write(Group{Kind: KindOpening}, head, drafts[GroupHeaderSize:]); err != nil {
+		w.chain, w.base, w.next = 0, 0, 0
 		return err
 	}
 	w.first = Pin{Length: HeaderSize + step, Chain: w.chain}

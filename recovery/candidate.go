@@ -1,0 +1,131 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// candidate is a segment's file as far as its opening step.
+type candidate struct {
+	id     uint64
+	path   string
+	file   vfs.File
+	read   io.ReaderAt // file, or what it is but for flip
+	flip   segment.Flip
+	size   int64
+	header segment.Header
+	first  segment.First
+
+	headErr error // not nil: the header does not verify, or is another's
+	openErr error // not nil: the opening step does not verify
+}
+
+// open reads header and opening step of the segment with the given id. The
+// error is the file system's, or a version's.
+func (p *Plan) open(id uint64) (*candidate, error) {
+	c := &candidate{id: id, path: segment.Path(p.cfg.Dir, id)}
+	file, err := p.cfg.FS.Open(c.path, vfs.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	c.file, c.read = file, file
+	if err := c.readHead(p); err != nil {
+		_ = file.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *candidate) readHead(p *Plan) error {
+	info, err := c.file.Stat()
+	if err != nil {
+		return err
+	}
+	c.size = info.Size
+	c.header, err = segment.ReadHeader(c.file, c.path, c.id)
+	if err == nil && p.Exists && c.header.Log != p.Front.Log {
+		err = &segment.CorruptError{Path: c.path, Reason: fmt.Sprintf("it is a segment of log %s, not of %s", c.header.Log, p.Front.Log)}
+	}
+	if errors.Is(err, segment.ErrCorrupt) {
+		c.headErr = err
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c.first, err = segment.ReadFirst(c.file, c.path, c.header, c.size)
+	if errors.Is(err, segment.ErrCorrupt) {
+		c.openErr = err
+		return nil
+	}
+	return err
+}
+
+func (c *candidate) close() { _ = c.file.Close() } // it was only read
+
+// scan reads the segment to the end that pin names, or as far as it goes.
+func (c *candidate) scan(pin *segment.Pin) (*Scan, error) {
+	s := &Scan{ID: c.id, Path: c.path, Header: c.header, First: c.first, Size: c.size, Flip: c.flip}
+	if err := s.scan(c.read, pin); err != nil {
+		return nil, err
+	}
+	err := s.claim(c.read)
+	if err == nil && pin == nil {
+		s.Durable, err = s.provedLSN(c.read)
+	}
+	return s, err
+}
+
+// unflip does for the opening group of a segment what [Scan.unflip] does for the
+// tail of one.
+func (c *candidate) unflip() (bool, error) {
+	if c.headErr != nil {
+		return false, nil
+	}
+	var sc segment.Scanner
+	sc.Start(c.file, c.path, c.header, c.size)
+	for sc.Next() != segment.StepEnd {
+	}
+	var lsn LSN
+	end, inside := sc.GroupEnd()
+	if inside {
+		lsn = sc.NextLSN()
+	}
+	flip, ok, err := segment.FindFlip(c.file, c.header, sc.Stop().Off, lsn, min(end, c.size))
+	if !ok {
+		return false, err
+	}
+	r := segment.Flipped{ReaderAt: c.file, Flip: flip}
+	first, err := segment.ReadFirst(r, c.path, c.header, c.size)
+	if errors.Is(err, segment.ErrCorrupt) {
+		return false, nil
+	}
+	if err == nil {
+		c.first, c.read, c.flip, c.openErr = first, r, flip, nil
+	}
+	return err == nil, err
+}
+
+// sealedBefore reports whether the segment before c is sealed: then the opening group
+// of c was durable.
+func (p *Plan) sealedBefore(d *directory, c *candidate) (bool, error) {
+	pin := c.first.Prev
+	if !d.has(pin.ID) {
+		return false, nil
+	}
+	before, err := p.open(pin.ID)
+	if err != nil {
+		return false, err
+	}
+	defer before.close()
+	if before.headErr != nil || before.openErr != nil {
+		return true, nil
+	}
+	_, _, sealed, err := segment.ReadSeal(before.file, before.path, before.header, before.first, pin.Length, before.size)
+	return sealed, err
+}
+

@@ -1,0 +1,82 @@
+package wal
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// This file is what becomes of bytes that could not be written. All of it runs as
+// the leader.
+
+// fatalError is an error that ends the log although it is none of a sync.
+type fatalError struct{ err error }
+
+func (e *fatalError) Error() string { return e.err.Error() }
+func (e *fatalError) Unwrap() error { return e.err }
+
+// isFatal reports whether err ends the log: everything does, but for want of
+// space, and for failing to make a file.
+func isFatal(err error) bool {
+	var fatal *fatalError
+	var sync *segment.SyncError
+	var notReady *notReadyError
+	switch {
+	case errors.As(err, &fatal), errors.As(err, &sync):
+		return true
+	case errors.As(err, &notReady):
+		return false
+	}
+	return !vfs.IsNoSpace(err)
+}
+
+// failWrite ends a round at the op with the given position, which could not be
+// written. For want of space nothing is poisoned: before anybody is told, the
+// file is cut behind the last whole group and synced, so that those groups are
+// durable and the one that failed never comes back.
+func (l *Log) failWrite(r *round, from uint64, err error) {
+	if isFatal(err) {
+		r.failed = err
+		return
+	}
+	if err := l.cutTail(); err != nil {
+		r.failed = err
+		return
+	}
+	r.cutFrom, r.cutErr = from, noSpace(err)
+	l.lead.handed = l.lead.written.seq
+}
+
+// noSpace returns the error of an append that certainly is not in the log.
+func noSpace(err error) error { return fmt.Errorf("%w: %w", ErrNoSpace, err) }
+
+// cutTail cuts the active segment behind its last whole group and ends it. If it
+// has no torn write it is cut all the same: it is full.
+func (l *Log) cutTail() error {
+	ld := &l.lead
+	if ld.tail == nil {
+		return nil
+	}
+	if err := ld.tail.Cut(); err != nil {
+		return err
+	}
+	ld.pin = ld.tail.End()
+	ld.tail = nil
+	l.madeDurable()
+	return nil
+}
+
+// refused sorts an error that no op of the stream had: what is fatal goes into
+// the round, what is not is returned as it is to be told.
+func (l *Log) refused(r *round, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isFatal(err):
+		r.failed = err
+		return nil
+	}
+	return noSpace(err)
+}

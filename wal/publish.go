@@ -1,0 +1,73 @@
+package wal
+
+import "time"
+
+// This file is what becomes of bytes once they are written: they are synced, and
+// shown to readers. All of it runs as the leader.
+
+// syncTail makes all that was written durable, and publishes it. An error is
+// poison.
+func (l *Log) syncTail() error {
+	ld := &l.lead
+	if ld.tail == nil || ld.tail.Synced() == ld.tail.Off() {
+		l.madeDurable()
+		return nil
+	}
+	start := time.Now()
+	if err := ld.tail.Sync(); err != nil {
+		return err
+	}
+	took := time.Since(start)
+	ld.gather.synced(took)
+	ld.stats.Syncs++
+	if took > l.opts.SlowSync {
+		l.logger.Warn("wal: slow sync", "took", took, "path", ld.tail.Path())
+		l.hooks.slowSync(took)
+	}
+	l.madeDurable()
+	return nil
+}
+
+// madeDurable notes that all that is written is durable: this is the commit
+// point of every append in it.
+func (l *Log) madeDurable() {
+	ld := &l.lead
+	if ld.synced.seq != ld.written.seq || len(ld.touched) > 0 {
+		ld.synced = ld.written
+		l.publish(ld.written)
+		l.durable.Store(uint64(ld.written.last))
+	}
+	if len(ld.retired) > 0 {
+		l.keep.seal(l, ld.retired)
+		ld.retired = nil
+	}
+}
+
+// publish lets readers see the log as it is at p.
+func (l *Log) publish(p progress) {
+	ld := &l.lead
+	if len(ld.touched) == 0 {
+		return
+	}
+	segments := ld.segments
+	l.segments.Store(&segments)
+	for _, e := range ld.touched {
+		e.end.Store(e.nextEnd)
+	}
+	ld.touched = ld.touched[:0]
+	if len(ld.rewound) > 0 {
+		l.first.Store(uint64(p.first))
+	}
+	l.meta.Store(p.meta)
+	l.last.Store(uint64(p.last))
+	for _, next := range ld.rewound {
+		l.rewinds.add(next)
+		l.hooks.truncated(LSN(l.first.Load()), next-1)
+	}
+	ld.rewound = ld.rewound[:0]
+	if len(ld.dropped) > 0 && ld.tail.Synced() == ld.tail.Off() {
+		l.keep.remove(l, ld.dropped)
+		ld.dropped = nil
+	}
+	l.news.fire()
+}
