@@ -128,4 +128,3 @@ func (p *Plan) sealedBefore(d *directory, c *candidate) (bool, error) {
 	_, _, sealed, err := segment.ReadSeal(before.file, before.path, before.header, before.first, pin.Length, before.size)
 	return sealed, err
 }
-

@@ -263,6 +263,9 @@ func (p *Plan) conclude() {
 		p.Chain = p.Chain[len(p.Chain):]
 	}
 	r.First, r.Last = p.Front.First, p.Next-1
+	if p.Next == 0 { // FRONT is lost, and nothing is known
+		r.Last = 0
+	}
 	r.Durable = min(max(r.Durable, r.First-1), r.Last)
 	if e := p.cfg.ExpectLSN; e > r.Last && p.refusal == nil {
 		path := filepath.Join(p.cfg.Dir, segment.FrontName)

@@ -24,6 +24,7 @@ func put(b []byte, off, durable int64) {
 // TestClaimsAreFoundAtEveryMultipleOf8 puts a header across and around the
 // borders of the chunks that the file is read in, from different starts.
 func TestClaimsAreFoundAtEveryMultipleOf8(t *testing.T) {
+	t.Parallel()
 	for _, start := range []int64{HeaderSize, HeaderSize + 8, HeaderSize + 504} {
 		b := make([]byte, HeaderSize+scanChunk+2048)
 		var places []int64

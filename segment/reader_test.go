@@ -114,6 +114,7 @@ func TestWrongIndexEntryCannotReturnAnotherRecord(t *testing.T) {
 // the record, and the record: a bit, a header of zeros, a sector of zeros, and
 // the end of the file. Whatever Read returns without an error is the record.
 func TestReadBelievesNoDamage(t *testing.T) {
+	t.Parallel()
 	eachUnit(t, func(t *testing.T, unit int64) {
 		s := create(t, vfs.NewMem(), header(unit)).open(Pin{}, 10, "m", rec(16), rec(16))
 		s.group(rec(16), rec(16).and(), meta("m"), rec(600)).mark().group(rec(16), rec(0), rec(40), rec(5)).sync()
@@ -258,12 +259,7 @@ func TestLocateReportsWhatItMeets(t *testing.T) {
 func TestSealSaysWhatTheSegmentHolds(t *testing.T) {
 	eachUnit(t, func(t *testing.T, unit int64) {
 		s := every(t, unit)
-		end := s.pieces[len(s.pieces)-1].off // of the seal's header, or behind
-		for _, p := range s.pieces {
-			if p.frames == len(s.frames)-2 && p.end-p.off == GroupHeaderSize {
-				end = p.off
-			}
-		}
+		end := s.sealed()
 		seal, x, ok, err := ReadSeal(s.w.File(), "x", s.w.Header(), First{Base: 10}, end, s.w.Off())
 		require.NoError(t, err)
 		require.True(t, ok)
@@ -283,7 +279,7 @@ func TestSealSaysWhatTheSegmentHolds(t *testing.T) {
 func TestSealWithoutAnIndexCounts(t *testing.T) {
 	s := every(t, 8)
 	frame := s.pieces[len(s.pieces)-1]
-	end := s.pieces[len(s.pieces)-3].off
+	end := s.sealed()
 	b := s.bytes()
 	b[frame.end-1] ^= 1
 	_, x, ok, err := ReadSeal(bytes.NewReader(b), "x", s.w.Header(), First{Base: 10}, end, s.w.Off())

@@ -69,6 +69,19 @@ func contents(t *testing.T, f vfs.File) []byte {
 
 var worked = regexp.MustCompile(`(?m)^//\t(\d+): ((?:[0-9a-f]{2} ?)+)`)
 
+// workedBytes decodes section 9.
+func workedBytes(t testing.TB) []byte {
+	var b []byte
+	for _, m := range worked.FindAllStringSubmatch(spec, -1) {
+		off, err := strconv.Atoi(m[1])
+		require.NoError(t, err)
+		line, err := hex.DecodeString(strings.ReplaceAll(m[2], " ", ""))
+		require.NoError(t, err)
+		b = append(append(b, make([]byte, max(0, off-len(b)))...), line...)
+	}
+	return b
+}
+
 // dump writes the bytes that are not zero, 16 a line, as section 9 shows them.
 func dump(b []byte) string {
 	var s strings.Builder
@@ -90,14 +103,7 @@ func TestSpecExample(t *testing.T) {
 			[]byte(head+"// them zero.\n//\n"+dump(want)+"package segment\n"+tail), 0o644))
 		return
 	}
-	got := make([]byte, len(want))
-	for _, m := range worked.FindAllStringSubmatch(spec, -1) {
-		off, err := strconv.Atoi(m[1])
-		require.NoError(t, err)
-		line, err := hex.DecodeString(strings.ReplaceAll(m[2], " ", ""))
-		require.NoError(t, err)
-		copy(got[off:], line)
-	}
+	got := workedBytes(t)
 	require.Equal(t, dump(want), dump(got))
 
 	r := strings.NewReader(string(got))

@@ -153,6 +153,16 @@ func (s *seg) seal() *seg {
 	return s.note(off, s.w.Next(), item{typ: typeSeal, size: sealSize}, item{typ: typeIndex, size: 8 * s.w.Index().Len()})
 }
 
+// sealed returns the offset of the seal, the last group.
+func (s *seg) sealed() int64 {
+	for _, p := range s.pieces {
+		if p.frames == len(s.frames)-2 && p.off%s.w.Header().Unit == 0 {
+			return p.off
+		}
+	}
+	panic("there is no seal")
+}
+
 func (s *seg) bytes() []byte {
 	s.Helper()
 	info, err := s.w.File().Stat()

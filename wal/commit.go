@@ -130,9 +130,6 @@ func (l *Log) await(ctx context.Context, seq uint64, durable bool) error {
 	defer l.mu.Unlock()
 	for {
 		if done, err := l.outcome(seq, durable); done {
-			if err != nil && l.mu.lost != nil && err == l.mu.lost {
-				l.mu.lost = nil // it has been told
-			}
 			return err
 		}
 		if !l.mu.leading {
@@ -277,6 +274,9 @@ func (l *Log) settle(r *round) {
 	}
 	if r.cutErr != nil {
 		l.throwAway(r)
+	}
+	if r.failed != nil || r.cutErr != nil {
+		l.news.fire()
 	}
 	if r.buf != nil {
 		l.mu.spare = r.queue

@@ -46,8 +46,9 @@ var (
 	// It may or may not be there when the log is opened again.
 	ErrUnknownOutcome = errors.New("wal: outcome unknown")
 
-	// ErrNoSpace: there was no space. The append is certainly not in the log and
-	// will not appear. Appends succeed again when there is space.
+	// ErrNoSpace: there was no space, or the file of the next segment could not be
+	// made. The append is certainly not in the log and will not appear. Appends
+	// succeed again when there is space.
 	ErrNoSpace = errors.New("wal: no space")
 
 	// ErrTooLarge: the record, batch or meta is above the limit.

@@ -19,7 +19,7 @@ type extent struct {
 	path string
 	id   uint64
 
-	nextEnd int64        // owned by the leader: end, once it is published
+	nextEnd int64        // owned by the leader: end, once it is published; 0: it stays as it is
 	end     atomic.Int64 // offset behind the last visible record's group; 0: the next extent's opening tells
 	sealed  atomic.Bool
 

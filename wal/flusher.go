@@ -36,18 +36,19 @@ func (f *flusher) end() {
 func (f *flusher) run(l *Log) {
 	defer close(f.done)
 	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
+	timer.Stop()
 	for {
-		var due <-chan time.Time
 		if wait, work := l.arm(); work {
 			timer.Reset(wait)
-			due = timer.C
+		} else {
+			timer.Stop()
 		}
 		select {
 		case <-f.kick:
-		case <-due:
+		case <-timer.C:
 			l.flushDue()
 		case <-f.stop:
+			timer.Stop()
 			return
 		}
 	}

@@ -224,7 +224,15 @@ func (p Pending) Wait(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return p.log.await(ctx, p.seq, true)
+	err := p.log.await(ctx, p.seq, true)
+	if err != nil {
+		p.log.mu.Lock()
+		defer p.log.mu.Unlock()
+		if err == p.log.mu.lost {
+			p.log.mu.lost = nil // it has been told
+		}
+	}
+	return err
 }
 
 // Sync returns once all that was ordered before it is durable. If an append that

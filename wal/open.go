@@ -119,9 +119,10 @@ func openLocked(dir string, o Options, lock io.Closer) (*Log, error) {
 			if _, err := io.ReadFull(rand.Reader, plan.Front.Log[:]); err != nil {
 				return nil, fmt.Errorf("wal: random number: %w", err)
 			}
-			plan.Next, plan.NextID = o.FirstLSN, 1
+			plan.Next = o.FirstLSN
 		}
-		if err := syncParents(o.FS, dir); err == nil {
+		err := syncParents(o.FS, dir)
+		if err == nil {
 			err = segment.CreateFront(o.FS, dir, front, plan.Front)
 		}
 		if err != nil {
@@ -249,8 +250,7 @@ func (l *Log) Close() error {
 	}
 	l.mu.Unlock()
 
-	l.ended.Store(true)
-	l.news.fire()
+	l.end()
 	if err := l.closeFiles(); l.closeIs == nil {
 		l.closeIs = err
 	}
@@ -313,11 +313,21 @@ func (l *Log) finish(r *round) {
 			l.logger.Warn("wal: space behind the log stays reserved", "path", ld.tail.Path(), "err", err)
 		}
 	}
-	if n := len(ld.segments); ld.segments[n-1].id > ld.front.Newest {
+	if ld.frontDue {
 		if err := l.writeFront(r, ld.written.first, 0); err != nil {
 			l.logger.Warn("wal: FRONT is behind", "err", err)
 		}
 	}
+}
+
+// end closes the log to readers.
+func (l *Log) end() {
+	if v := l.viewer; v != nil {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+	}
+	l.ended.Store(true)
+	l.news.fire()
 }
 
 // closeFiles closes what is open, and releases the lock last.

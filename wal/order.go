@@ -90,10 +90,10 @@ func (l *Log) orderBatch(b *Batch, waits bool) (Pending, error) {
 	}
 	o := op{records: b.records, waits: waits}
 	if b.truncates {
-		if b.truncate+1 < l.mu.first {
+		if b.truncate < l.mu.first-1 {
 			return Pending{}, lsnError(ErrTruncated, b.truncate, l.mu.first)
 		}
-		if b.truncate+1 < l.mu.next {
+		if b.truncate < l.mu.next-1 {
 			o.truncate, o.keep = truncateBack, b.truncate
 		}
 	}

@@ -1,6 +1,9 @@
 package wal
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // This file is what becomes of bytes once they are written: they are synced, and
 // shown to readers. All of it runs as the leader.
@@ -32,14 +35,14 @@ func (l *Log) syncTail() error {
 // point of every append in it.
 func (l *Log) madeDurable() {
 	ld := &l.lead
+	if len(ld.retired) > 0 {
+		l.keep.seal(l, ld.retired)
+		ld.retired = nil
+	}
 	if ld.synced.seq != ld.written.seq || len(ld.touched) > 0 {
 		ld.synced = ld.written
 		l.publish(ld.written)
 		l.durable.Store(uint64(ld.written.last))
-	}
-	if len(ld.retired) > 0 {
-		l.keep.seal(l, ld.retired)
-		ld.retired = nil
 	}
 }
 
@@ -48,6 +51,11 @@ func (l *Log) publish(p progress) {
 	ld := &l.lead
 	if len(ld.touched) == 0 {
 		return
+	}
+	if len(ld.rewound) > 0 {
+		l.rewinds.begin(ld.rewound...)
+		low := min(LSN(l.durable.Load()), slices.Min(ld.rewound)-1)
+		l.durable.Store(uint64(low)) // what has these LSNs now may not be durable
 	}
 	segments := ld.segments
 	l.segments.Store(&segments)
@@ -60,11 +68,13 @@ func (l *Log) publish(p progress) {
 	}
 	l.meta.Store(p.meta)
 	l.last.Store(uint64(p.last))
-	for _, next := range ld.rewound {
-		l.rewinds.add(next)
-		l.hooks.truncated(LSN(l.first.Load()), next-1)
+	if len(ld.rewound) > 0 {
+		l.rewinds.end()
+		for _, next := range ld.rewound {
+			l.hooks.truncated(LSN(l.first.Load()), next-1)
+		}
+		ld.rewound = ld.rewound[:0]
 	}
-	ld.rewound = ld.rewound[:0]
 	if len(ld.dropped) > 0 && ld.tail.Synced() == ld.tail.Off() {
 		l.keep.remove(l, ld.dropped)
 		ld.dropped = nil

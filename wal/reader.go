@@ -43,7 +43,7 @@ func (r *Reader) Seek(lsn LSN) error {
 		return ErrClosed
 	}
 	l.look()
-	epoch := l.rewinds.epoch.Load()
+	epoch := l.rewinds.now()
 	if first := LSN(l.first.Load()); lsn < first {
 		return lsnError(ErrTruncated, lsn, first)
 	}
@@ -76,6 +76,13 @@ func (r *Reader) Next() bool {
 			if f.LSN < r.next { // before the one looked for, or no record
 				continue
 			}
+			if r.log.rewinds.epoch.Load() != r.epoch { // it may be of another history
+				if !r.ready() {
+					return false
+				}
+				r.at = nil
+				continue
+			}
 			r.rec = Record{LSN: f.LSN, Data: f.Data, More: f.More && f.End() < r.at.end.Load()}
 			r.next++
 			return true
@@ -105,7 +112,7 @@ func (r *Reader) ready() bool {
 		r.err = ErrClosed
 		return false
 	}
-	if epoch := l.rewinds.epoch.Load(); epoch != r.epoch {
+	if epoch := l.rewinds.now(); epoch != r.epoch {
 		if next, ok := l.rewinds.lowest(r.epoch); ok && next < r.next {
 			r.err = fmt.Errorf("%w: LSN %d was read, the log was taken back to %d", ErrRewound, r.next-1, next-1)
 			return false
@@ -285,33 +292,39 @@ func (l *Log) Follow(ctx context.Context, from LSN) iter.Seq2[Record, error] {
 // FirstLSN(), [ErrNotFound] above LastLSN(), [ErrClosed].
 func (l *Log) Read(lsn LSN, dst []byte) ([]byte, error) {
 	l.look()
-	if l.isClosed() {
-		return dst, ErrClosed
+	for {
+		epoch := l.rewinds.now()
+		data, err := l.read(lsn, dst)
+		if l.rewinds.epoch.Load() == epoch {
+			return data, err
+		}
 	}
+}
+
+// read is Read, as long as the log is not taken back.
+func (l *Log) read(lsn LSN, dst []byte) ([]byte, error) {
 	if err := l.inRange(lsn); err != nil {
 		return dst, err
 	}
 	data, err := l.readAt(lsn, dst, false)
+	if errors.Is(err, segment.ErrNoRecord) || errors.Is(err, ErrCorrupt) { // the index is a hint: the file itself may know better
+		data, err = l.readAt(lsn, dst, true)
+	}
 	if err == nil {
 		return data, nil
 	}
-	if errors.Is(err, segment.ErrNoRecord) || errors.Is(err, ErrCorrupt) { // the index is a hint: the file itself may know better
-		if data, err = l.readAt(lsn, dst, true); err == nil {
-			return data, nil
-		}
-	}
 	l.look()
-	if gone := l.inRange(lsn); gone != nil { // truncated meanwhile
+	if gone := l.inRange(lsn); gone != nil { // truncated meanwhile, or closed
 		return dst, gone
-	}
-	if l.isClosed() {
-		return dst, ErrClosed
 	}
 	return dst, err
 }
 
 // inRange returns an error unless record lsn is retained and visible.
 func (l *Log) inRange(lsn LSN) error {
+	if l.isClosed() {
+		return ErrClosed
+	}
 	if first := LSN(l.first.Load()); lsn < first {
 		return lsnError(ErrTruncated, lsn, first)
 	}

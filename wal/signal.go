@@ -37,12 +37,14 @@ func (s *signal) fire() {
 	}
 }
 
-// rewinds remembers how far the log was taken back, and in which order, so that
-// a reader can tell whether something it had passed was dropped.
+// rewinds remembers how far the log was taken back, so that a reader can tell
+// whether something it had passed was dropped. Its epoch is odd while what
+// readers see changes with a rewind: whoever finds the same even epoch before and
+// after a read has read from one history.
 type rewinds struct {
-	epoch atomic.Uint64 // rises with each
-	mu    sync.Mutex
-	low   []rewind // rising in epoch and in next: what a later one undercuts is forgotten
+	epoch atomic.Uint64
+	mu    sync.Mutex // held while epoch is odd
+	low   []rewind   // rising in epoch and in next: what a later one undercuts is forgotten
 }
 
 // rewind is one truncation: next was the LSN of the next record after it.
@@ -51,15 +53,39 @@ type rewind struct {
 	next  LSN
 }
 
-func (r *rewinds) add(next LSN) {
+// begin opens a change of what readers see that takes the log back, first to the
+// next record list[0], then to list[1], and so on. end must follow.
+func (r *rewinds) begin(list ...LSN) {
+	r.mu.Lock()
+	epoch := r.epoch.Add(1) + 1
+	for _, next := range list {
+		n := len(r.low)
+		for n > 0 && r.low[n-1].next >= next {
+			n--
+		}
+		r.low = append(r.low[:n], rewind{epoch, next})
+	}
+}
+
+func (r *rewinds) end() {
+	r.epoch.Add(1)
+	r.mu.Unlock()
+}
+
+// now returns the epoch, once no change is under way.
+func (r *rewinds) now() uint64 {
+	for {
+		if epoch := r.epoch.Load(); epoch%2 == 0 {
+			return epoch
+		}
+		r.wait()
+	}
+}
+
+// wait returns when no change is under way.
+func (r *rewinds) wait() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for n := len(r.low); n > 0 && r.low[n-1].next >= next; n-- {
-		r.low = r.low[:n-1]
-	}
-	epoch := r.epoch.Load() + 1
-	r.low = append(r.low, rewind{epoch, next})
-	r.epoch.Store(epoch)
 }
 
 // lowest returns the lowest next of the truncations after epoch.

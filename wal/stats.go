@@ -4,14 +4,14 @@ import "github.com/seed3918b8df/tidemark/segment"
 
 // Stats counts what a log did since it was opened.
 type Stats struct {
-	Records  uint64 // appended: handed to the operating system
-	Bytes    uint64 // of frames appended: data, frame headers, padding and metas
-	Groups   uint64 // written; a group is what one write hands over
-	Syncs    uint64 // of segments
-	Segments uint64 // begun
+	Records   uint64 // appended: handed to the operating system
+	Bytes     uint64 // of frames appended: data, frame headers, padding and metas
+	Groups    uint64 // written; a group is what one write hands over
+	Syncs     uint64 // of segments; those of FRONT, seals and headers are not counted
+	Rotations uint64 // segments begun
 
 	QueuedBytes int // ordered and not yet handed to the operating system
-	Segment     int // segments that the log consists of now
+	Segments    int // that the log consists of now
 	Holds       int // that bind TruncateFront now
 }
 
@@ -21,7 +21,7 @@ func (t *Stats) add(s *Stats) {
 	t.Bytes += s.Bytes
 	t.Groups += s.Groups
 	t.Syncs += s.Syncs
-	t.Segments += s.Segments
+	t.Rotations += s.Rotations
 	*s = Stats{}
 }
 
@@ -32,7 +32,7 @@ func (l *Log) Stats() Stats {
 	defer l.mu.Unlock()
 	s := l.mu.stats
 	s.QueuedBytes = max(0, len(l.mu.queue.buf)-segment.GroupHeaderSize)
-	s.Segment = len(*l.segments.Load())
+	s.Segments = len(*l.segments.Load())
 	s.Holds = len(l.mu.holds)
 	return s
 }
@@ -48,7 +48,7 @@ type SegmentInfo struct {
 
 // info returns what is known of the segment without a look at its file.
 func (e *extent) info() SegmentInfo {
-	return SegmentInfo{ID: e.id, Path: e.path, First: e.opening.Base, Size: max(e.end.Load(), e.nextEnd), Sealed: e.sealed.Load()}
+	return SegmentInfo{ID: e.id, Path: e.path, First: e.opening.Base, Size: e.end.Load(), Sealed: e.sealed.Load()}
 }
 
 // Segments returns the segments that the log consists of, oldest first. It opens

@@ -86,7 +86,11 @@ func (l *Log) writeFront(r *round, first LSN, oldest int) error {
 		to.Oldest = ld.segments[oldest].id
 		to.Newest = max(to.Newest, ld.segments[len(ld.segments)-1].id)
 	}
-	return l.refused(r, ld.front.Update(ld.frontFile, to))
+	err := ld.front.Update(ld.frontFile, to)
+	if err == nil {
+		ld.frontDue = false
+	}
+	return l.refused(r, err)
 }
 
 // TruncateBack drops the records above last. It returns once that is durable;

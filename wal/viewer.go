@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/seed3918b8df/tidemark/recovery"
+	"github.com/seed3918b8df/tidemark/segment"
 )
 
 // viewer is what makes a log read-only: it looks at the directory each time the
@@ -52,14 +53,17 @@ func (v *viewer) look(l *Log) {
 	}
 	plan, err := recovery.Examine(v.cfg)
 	if err != nil || plan.Refusal() != nil || !plan.Exists {
-		l.logger.Log(nil, slog.LevelWarn, "wal: the log cannot be read now", "err", errors.Join(err, refusalOf(plan)))
+		l.logger.Warn("wal: the log cannot be read now", "err", errors.Join(err, refusalOf(plan)))
 		return
 	}
 	v.was = time.Now()
 	old, last := *l.segments.Load(), LSN(l.last.Load())
-	l.show(plan)
-	if next := rewoundTo(old, l.lead.segments, last, plan.Next); next <= last {
-		l.rewinds.add(next)
+	if next := rewoundTo(l, old, plan, last); next <= last {
+		l.rewinds.begin(next)
+		l.show(plan)
+		l.rewinds.end()
+	} else {
+		l.show(plan)
 	}
 	l.durable.Store(uint64(plan.Report.Durable))
 	for _, e := range old {
@@ -75,39 +79,31 @@ func refusalOf(p *recovery.Plan) error {
 	return p.Refusal()
 }
 
-// rewoundTo returns the LSN of the first record of old, of which last was the
-// newest, that now is not in the log any more, or is another; above last if all
-// are.
-func rewoundTo(old, now []*extent, last, next LSN) LSN {
-	low := next
-	still := map[uint64]*extent{}
-	for _, e := range now {
-		still[e.id] = e
+// rewoundTo returns the LSN of the first record that was in the log when its
+// segments were old and last was its newest LSN, and that plan does not have any
+// more, or has another in its place; plan.Next, or more than last, if there is
+// none.
+func rewoundTo(l *Log, old []*extent, plan *recovery.Plan, last LSN) LSN {
+	low := plan.Next
+	if len(old) == 0 || len(plan.Chain) == 0 {
+		return low
 	}
 	for _, e := range old {
-		if len(now) > 0 && e.id < now[0].id {
-			continue // truncated in front
+		if e.id >= plan.Chain[0] && !slices.Contains(plan.Chain, e.id) && e.loadHead() == nil {
+			low = min(low, e.baseLSN()) // dead
 		}
-		if still[e.id] != nil || e.loadHead() != nil {
+	}
+	newest := old[len(old)-1].id
+	for _, id := range plan.Chain {
+		if id <= newest {
 			continue
 		}
-		low = min(low, e.baseLSN())
-	}
-	for at := 1; at < len(now); at++ {
-		if e := now[at]; at == len(now)-1 || low <= last {
-			if e.loadHead() == nil && e.opening.Prev.ID != 0 && !wasIn(old, e.id) {
-				low = min(low, max(e.baseLSN(), 1))
-			}
+		e := &extent{fs: l.fs, path: segment.Path(l.dir, id), id: id}
+		if e.loadHead() == nil { // it begins where the log was taken back to, or behind last
+			low = min(low, e.baseLSN())
 		}
+		_ = e.drop() // it was only read
+		break
 	}
 	return low
-}
-
-func wasIn(list []*extent, id uint64) bool {
-	for _, e := range list {
-		if e.id == id {
-			return true
-		}
-	}
-	return false
 }

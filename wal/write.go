@@ -49,6 +49,7 @@ type leader struct {
 
 	front     segment.Front
 	frontFile vfs.File
+	frontDue  bool // FRONT does not name the active segment, and nothing else does
 
 	stats     Stats // of this round
 	slow      time.Duration
@@ -96,9 +97,16 @@ func (l *Log) process(r *round) {
 			l.publish(l.lead.written)
 		}
 	}
-	if r.sync {
-		if err := l.syncTail(); err != nil {
-			r.failed = err
+	if !r.sync {
+		return
+	}
+	if err := l.syncTail(); err != nil {
+		r.failed = err
+		return
+	}
+	if l.lead.frontDue { // before anybody is told: a lost file is found then
+		if err := l.writeFront(r, l.lead.written.first, 0); err != nil {
+			l.logger.Warn("wal: FRONT does not name the newest segment", "err", err)
 		}
 	}
 }
@@ -236,6 +244,7 @@ func (l *Log) replaceTail(w *segment.Writer, opening segment.Opening, o *op, at 
 	}
 	ld.segments = append(segments, newExtentOf(l, w))
 	ld.tail, ld.pin, ld.irregular = w, segment.Pin{}, opening.Irregular
+	ld.frontDue = ld.frontDue || old == nil
 	if o != nil && o.truncate != truncateNot {
 		ld.rewound = append(ld.rewound, o.first)
 		ld.written.last = o.first - 1
@@ -243,7 +252,7 @@ func (l *Log) replaceTail(w *segment.Writer, opening segment.Opening, o *op, at 
 			ld.written.first = o.first
 		}
 	}
-	ld.stats.Segments++
+	ld.stats.Rotations++
 	l.touch()
 	l.hooks.rotated(ld.segments[len(ld.segments)-1])
 }
@@ -281,7 +290,10 @@ func (l *Log) endAt(lsn LSN) (pin segment.Pin, at int, err error) {
 	if err := e.load(l.lead.segments, at); err != nil {
 		return pin, at, err
 	}
-	limit := e.nextEnd
+	limit := e.end.Load()
+	if e.nextEnd != 0 {
+		limit = e.nextEnd
+	}
 	end, chain, err := segment.Locate(e, e.path, e.header, e.opening, limit, lsn)
 	return segment.Pin{ID: e.id, Salt: e.header.Salt, Length: end, Durable: end, Chain: chain, Last: lsn}, at, err
 }

@@ -1,0 +1,6 @@
+//go:build !race
+
+package wal
+
+// faultRace is whether the race detector is on.
+const faultRace = false
