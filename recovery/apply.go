@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/segment"
@@ -43,10 +44,17 @@ func (s step) String() string {
 	return "sync the directory"
 }
 
+// all returns the steps of Apply in their order.
+func (p *Plan) all() []step { return slices.Concat(p.front, p.repairs, p.removals) }
+
+// Unsettled reports whether the two slots of FRONT do not say the same, so that
+// both are to be written again.
+func (p *Plan) Unsettled() bool { return len(p.front) > 0 }
+
 // Steps returns what [Plan.Apply] and [Plan.Finish] would do, a line each.
 func (p *Plan) Steps() []string {
 	var lines []string
-	for _, s := range append(p.repairs[:len(p.repairs):len(p.repairs)], p.removals...) {
+	for _, s := range p.all() {
 		lines = append(lines, s.String())
 	}
 	if p.Renew {
@@ -67,7 +75,7 @@ func (p *Plan) Apply() error {
 	if p.refusal != nil {
 		return p.refusal
 	}
-	for _, s := range append(p.repairs[:len(p.repairs):len(p.repairs)], p.removals...) {
+	for _, s := range p.all() {
 		if err := p.apply(s); err != nil {
 			return fmt.Errorf("recovery: %s: %w", s, err)
 		}

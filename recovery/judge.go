@@ -25,7 +25,7 @@ func damaged(err error, path string) func(string) *segment.CorruptError {
 			return &segment.CorruptError{Path: path, Reason: why}
 		}
 		e := *at
-		e.Reason += "; " + why
+		e.Reason = why + ": " + e.Reason
 		return &e
 	}
 }
@@ -161,16 +161,14 @@ func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) error {
 		proved = proved || pin.Durable == pin.Length
 		if proved && !p.cfg.Full && at.first.Irregular != at.id {
 			// The ids down to the irregular one follow each other.
-			for id := at.id - 1; id >= max(at.first.Irregular, p.Front.Oldest); id-- {
-				if !d.has(id) {
-					pin = segment.Pin{ID: id}
-					break
-				}
+			oldest := max(at.first.Irregular, p.Front.Oldest)
+			id := at.id - 1
+			for ; id > oldest && d.has(id); id-- {
 				chain = append(chain, id)
-				pin = segment.Pin{ID: id}
 			}
-			if pin.ID == p.Front.Oldest {
-				break
+			chain = append(chain, id)
+			if pin = (segment.Pin{ID: id}); id == p.Front.Oldest && id <= p.Front.Newest && d.has(id) {
+				break // FRONT says what begins there
 			}
 		} else {
 			chain = append(chain, pin.ID)
@@ -251,9 +249,13 @@ func (p *Plan) judgeEarlier(c *candidate, pin segment.Pin, proved bool) (died bo
 	}
 	r := p.row(Facts{Role: RoleEarlier, Below: s.X < s.Proved, Torn: !whole, Sealed: s.claims.Sealed, Unproved: s.EndFrame > s.Proved},
 		func(why string) *segment.CorruptError { return s.corrupt(why, true) })
+	if s.Durable, err = s.provedLSN(c.read); err != nil {
+		return false, err
+	}
 	switch r.Action {
 	case Rewrite:
 		p.rewrite(s)
+		p.Report.Durable = min(p.Report.Durable, s.Durable) // nothing newer proves what this does not
 	case RewriteAndCut:
 		p.accept(s)
 		return true, nil

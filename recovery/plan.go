@@ -24,7 +24,7 @@ const (
 	Paranoid
 
 	// PointInTime verifies the whole log and ends it at the first damage. What
-	// it gives up it renames; it deletes nothing.
+	// it gives up it renames; it deletes nothing but temporary files.
 	PointInTime
 )
 
@@ -66,6 +66,7 @@ type Plan struct {
 	Renew bool
 
 	cfg        Config
+	front      []step   // of FRONT, before anything is removed by what it says
 	repairs    []step   // of the segments that stay
 	removals   []step   // of files that the log does not consist of
 	quarantine []string // names of what a point-in-time recovery gives up
@@ -129,6 +130,10 @@ func examine(cfg Config) (*Plan, error) {
 	}
 	if !p.Exists && len(d.segments) == 0 && p.refusal == nil {
 		p.removeAll(d.leftovers)
+		if cfg.ExpectLSN > 0 {
+			p.corrupt(&segment.CorruptError{Path: filepath.Join(cfg.Dir, segment.FrontName), LSN: cfg.ExpectLSN,
+				Reason: fmt.Sprintf("there is no log, and LSN %d was durable", cfg.ExpectLSN)})
+		}
 		return p, nil
 	}
 	p.NextID = max(p.NextID, p.Front.Newest+1)
@@ -140,9 +145,7 @@ func examine(cfg Config) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.Mode != PointInTime {
-		p.removeAll(d.leftovers)
-	}
+	p.removeAll(d.leftovers)
 	p.conclude()
 	return p, nil
 }
@@ -234,6 +237,10 @@ func (p *Plan) readFront(d *directory) error {
 		return err
 	}
 	p.Exists, p.Front = true, front
+	if !front.Settled() { // the page cache may show a slot that the disk does not have
+		off, end := front.Slot()
+		p.front = []step{{kind: stepRewrite, name: segment.FrontName, from: off, to: end}}
+	}
 	p.Report.FrontDamaged = !whole
 	p.Report.Log = front.Log.String()
 	p.Report.First, p.Report.Last = front.First, front.First-1
@@ -276,7 +283,7 @@ func (p *Plan) conclude() {
 		p.corrupt(&segment.CorruptError{Path: path, Offset: off, LSN: r.Last + 1,
 			Reason: fmt.Sprintf("the log ends at LSN %d, and LSN %d was durable", r.Last, e)})
 	}
-	if p.cfg.Mode == Paranoid && p.refusal == nil && (p.Renew || r.Tail != TailClean || r.FrontDamaged) {
+	if p.cfg.Mode == Paranoid && p.refusal == nil && (p.Renew || r.Tail != TailClean || len(p.front) > 0) {
 		e := &segment.CorruptError{Path: p.cfg.Dir, Reason: "the log was not closed in order: " + p.firstStep()}
 		if r.CutPath != "" {
 			e.Path, e.Offset, e.LSN = r.CutPath, r.CutAt, r.LostFrom
@@ -286,11 +293,8 @@ func (p *Plan) conclude() {
 }
 
 func (p *Plan) firstStep() string {
-	for _, s := range p.repairs {
+	for _, s := range p.all() {
 		return s.String()
 	}
-	if p.Report.Tail != TailClean {
-		return "its tail is " + p.Report.Tail.String()
-	}
-	return "one slot of FRONT is damaged"
+	return "its tail is " + p.Report.Tail.String()
 }

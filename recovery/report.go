@@ -65,8 +65,11 @@ type Report struct {
 // String returns the report as lines of text.
 func (r Report) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "log %s in %s: %d segments, records %d to %d, proved durable to %d\n",
-		orNone(r.Log), r.Dir, r.Segments, r.First, r.Last, r.Durable)
+	fmt.Fprintf(&s, "log %s in %s", orNone(r.Log), r.Dir)
+	if len(r.Corruptions) == 0 {
+		fmt.Fprintf(&s, ": segments: %d, records %d to %d, proved durable to %d", r.Segments, r.First, r.Last, r.Durable)
+	}
+	s.WriteByte('\n')
 	fmt.Fprintf(&s, "tail %s", r.Tail)
 	if r.Closed {
 		s.WriteString(", closed in order")
@@ -85,10 +88,10 @@ func (r Report) String() string {
 		fmt.Fprintf(&s, "the records before the front were lost: empty at LSN %d\n", r.EmptyAt)
 	}
 	if r.Rewritten > 0 {
-		fmt.Fprintf(&s, "%d bytes written again\n", r.Rewritten)
+		fmt.Fprintf(&s, "write again: %d bytes that nothing proves\n", r.Rewritten)
 	}
 	if r.FlippedPath != "" {
-		fmt.Fprintf(&s, "one bit of %s was flipped at %d, and is flipped back\n", r.FlippedPath, r.FlippedAt)
+		fmt.Fprintf(&s, "flip back: one bit of %s at %d\n", r.FlippedPath, r.FlippedAt)
 	}
 	if r.FrontDamaged {
 		s.WriteString("one slot of FRONT is damaged\n")
@@ -96,7 +99,7 @@ func (r Report) String() string {
 	for _, l := range []struct {
 		what  string
 		names []string
-	}{{"removed", r.Removed}, {"quarantined", r.Quarantined}, {"stray", r.Strays}} {
+	}{{"remove", r.Removed}, {"quarantine", r.Quarantined}, {"not the log's", r.Strays}} {
 		if len(l.names) > 0 {
 			fmt.Fprintf(&s, "%s: %s\n", l.what, strings.Join(l.names, " "))
 		}

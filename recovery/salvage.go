@@ -107,6 +107,7 @@ func (p *Plan) climb(at, next *candidate) (*candidate, error) {
 		return next, nil
 	}
 	p.row(Facts{Role: RoleEarlier, Below: true, Torn: true}, damage)
+	s.Durable = s.EndLSN
 	p.accept(s)
 	return nil, nil
 }

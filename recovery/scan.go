@@ -33,6 +33,8 @@ type Scan struct {
 	// Flip is the one bit that was flipped back to read a tail whole; Mask 0: none.
 	Flip segment.Flip
 
+	frameChain uint64 // at EndFrame
+
 	claims    segment.Claims
 	inGroup   bool  // X is inside a group of which the header verifies, and which
 	groupEnd  int64 // ends here
@@ -43,8 +45,9 @@ type Scan struct {
 // state of a scan at a point where the segment could end.
 type ending struct {
 	off     int64
-	frame   int64 // behind the last frame
 	chain   uint64
+	frame   int64  // behind the last frame, and
+	under   uint64 // the chain there
 	lsn     LSN
 	meta    []byte
 	hasMeta bool
@@ -79,7 +82,7 @@ func (s *Scan) scan(file io.ReaderAt, pin *segment.Pin) error {
 			continue
 		}
 		f := sc.Frame()
-		at.off, at.frame = f.End(), f.End()
+		at.off, at.frame, at.under = f.End(), f.End(), at.chain
 		switch f.Type {
 		case segment.TypeRecord:
 			at.lsn = f.LSN
@@ -108,6 +111,7 @@ func (s *Scan) scan(file io.ReaderAt, pin *segment.Pin) error {
 		good = before // the group's header does not fit its frames
 	}
 	s.End, s.EndChain, s.EndLSN, s.EndFrame = good.off, good.chain, good.lsn, good.frame
+	s.frameChain = good.under
 	s.Meta, s.HasMeta = good.meta, good.hasMeta
 	return nil
 }
@@ -150,8 +154,13 @@ func (s *Scan) provedLSN(file io.ReaderAt) (LSN, error) {
 	return lsn, nil
 }
 
-// Pin returns the pin that ends the segment at End.
+// Pin returns the pin that ends the segment: at End or, if only marks that
+// nothing proves stand behind the last frame, before those. Nobody wrote them
+// again, and a crash may take them yet.
 func (s *Scan) Pin() segment.Pin {
+	if s.EndFrame <= s.Proved && s.Proved < s.End {
+		return segment.Pin{ID: s.ID, Salt: s.Header.Salt, Length: s.EndFrame, Durable: s.EndFrame, Chain: s.frameChain, Last: s.EndLSN}
+	}
 	return segment.Pin{ID: s.ID, Salt: s.Header.Salt, Length: s.End, Durable: s.End, Chain: s.EndChain, Last: s.EndLSN}
 }
 
@@ -219,7 +228,7 @@ func (s *Scan) corrupt(why string, beyond bool) *segment.CorruptError {
 	var at *segment.CorruptError
 	if errors.As(s.Why, &at) {
 		e := *at
-		e.Reason += "; " + why
+		e.Reason = why + ": " + e.Reason
 		e.ValidBeyond = beyond
 		return &e
 	}

@@ -222,7 +222,8 @@
 //
 // # 8. FRONT
 //
-// 8192 bytes: two slots of 4096, written in turn. A slot is valid if and only if
+// 8192 bytes: two slots of 4096. A change is written into one, synced, and then
+// into the other and synced. A slot is valid if and only if
 // magic, version, sum and incompat are right. The valid slot with the higher
 // generation counts, of equal ones the first. If neither is valid, FRONT is of a
 // newer version or damaged by the rule of section 3.

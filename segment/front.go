@@ -18,6 +18,22 @@ type Front struct {
 	Newest uint64 // the newest segment when this was written
 
 	generation uint64
+	off        int64 // of the slot that is newer
+	settled    bool  // both slots say the same
+}
+
+// Settled reports whether both slots were valid and said the same. Then what they
+// say is durable, since the one written first was synced before the other; if
+// they differ, the newer one may be in the page cache alone.
+func (f Front) Settled() bool { return f.settled }
+
+// Slot returns where the newer slot, from which f was read, begins and ends.
+func (f Front) Slot() (off, end int64) { return f.off, f.off + slotSize }
+
+// content returns what f says, without what it knows about its slots.
+func (f Front) content() Front {
+	f.generation, f.off, f.settled = 0, 0, false
+	return f
 }
 
 // FrontSize is the size in bytes of the file FRONT.
@@ -60,9 +76,6 @@ func (f Front) encode(off int64) []byte {
 	return b
 }
 
-// slotOff is where the generation is written.
-func slotOff(generation uint64) int64 { return int64(generation%2) * slotSize }
-
 // DecodeFront reads the bytes of FRONT. whole is false when one slot does not
 // verify. If neither does, the error is a [VersionError] or a [CorruptError].
 func DecodeFront(buf []byte, path string) (f Front, whole bool, err error) {
@@ -73,9 +86,13 @@ func DecodeFront(buf []byte, path string) (f Front, whole bool, err error) {
 		switch what := checkSlot(b, off); what {
 		case "":
 			valid++
-			if got := decodeSlot(b); valid == 1 || got.generation > f.generation {
+			got := decodeSlot(b)
+			settled := valid == 2 && got.content() == f.content()
+			if valid == 1 || got.generation > f.generation {
 				f = got
+				f.off = off
 			}
+			f.settled = settled
 		case damaged:
 		default:
 			newer = &VersionError{Path: path, Offset: off, What: what}
@@ -132,7 +149,7 @@ func ReadFront(r io.ReaderAt, path string) (f Front, whole bool, err error) {
 // CreateFront writes FRONT, both slots, under a temporary name, syncs it, gives
 // it its name and syncs dir. The log exists when it returns.
 func CreateFront(fsys vfs.FS, dir, path string, f Front) error {
-	f.generation = 2
+	f = f.Created()
 	file, err := fsys.Create(path + TempExt)
 	if err != nil {
 		return err
@@ -155,17 +172,27 @@ func CreateFront(fsys vfs.FS, dir, path string, f Front) error {
 	return err
 }
 
+// Created returns f as [CreateFront] wrote it.
+func (f Front) Created() Front {
+	f.generation, f.off, f.settled = 2, 0, true
+	return f
+}
+
 // Update writes to into both slots of file, one after the other, with a sync
 // behind each: a crash leaves the old or the new, and damage to one slot is
-// made good by the other. If the first write fails the old one counts, and Update
-// may be called again; a [SyncError] leaves it unknown which of the two counts.
-// f becomes to on success only.
+// made good by the other. It begins with the slot that is not known durable: the
+// newer one if both say the same, else the older one, and then the newer one must
+// have been written again and synced. If the first write fails the old FRONT
+// counts, and Update may be called again; a [SyncError] leaves it unknown which of
+// the two counts. f becomes to on success only.
 func (f *Front) Update(file vfs.File, to Front) error {
-	to.generation = f.generation
+	to.generation, to.off = f.generation, f.off
+	if !f.settled {
+		to.off = slotSize - to.off
+	}
 	for n := range 2 {
 		to.generation++
-		off := slotOff(to.generation)
-		_, err := file.WriteAt(to.encode(off), off)
+		_, err := file.WriteAt(to.encode(to.off), to.off)
 		if err != nil && n == 0 {
 			return err
 		}
@@ -175,7 +202,9 @@ func (f *Front) Update(file vfs.File, to Front) error {
 		if err != nil {
 			return syncError(err)
 		}
+		to.off = slotSize - to.off
 	}
+	to.off, to.settled = slotSize-to.off, true
 	*f = to
 	return nil
 }

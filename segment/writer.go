@@ -24,9 +24,10 @@ type Writer struct {
 	// What is in the file: synced <= off.
 	off    int64 // where the next group begins
 	chain  uint64
-	base   LSN // 0 until Open
-	first  Pin // where a pin ends the segment before its first record
-	next   LSN // of the next record
+	base   LSN  // 0 until Open
+	first  Pin  // where a pin ends the segment before its first record
+	used   bool // it has records or metas of its own
+	next   LSN  // of the next record
 	synced int64
 
 	indexed int64 // offset of the last record that the index has; 0: it has none
@@ -117,6 +118,9 @@ func (w *Writer) Base() LSN { return w.base }
 // Next returns the LSN that the next record gets.
 func (w *Writer) Next() LSN { return w.next }
 
+// Empty reports whether the segment has neither records nor metas of its own.
+func (w *Writer) Empty() bool { return !w.used }
+
 // Off returns the size in bytes of all whole groups written, with the header.
 func (w *Writer) Off() int64 { return w.off }
 
@@ -152,6 +156,7 @@ func (w *Writer) Open(o Opening, meta []byte, base LSN, drafts []byte, joined bo
 		return err
 	}
 	w.first = Pin{Length: HeaderSize + step, Chain: w.chain}
+	w.used = len(drafts) > GroupHeaderSize
 	return nil
 }
 
@@ -163,7 +168,9 @@ func (w *Writer) OpeningEnd() (end int64, chain uint64) { return w.first.Length,
 // [GroupHeaderSize] bytes of room and continues with frames made by
 // [AppendDraft]. The drafts are finished in place. Nothing is synced.
 func (w *Writer) Write(drafts []byte) error {
-	return w.write(Group{Kind: KindGroup}, drafts, nil)
+	err := w.write(Group{Kind: KindGroup}, drafts, nil)
+	w.used = w.used || err == nil
+	return err
 }
 
 // Mark writes a group without frames, so that what was synced is claimed by

@@ -134,8 +134,15 @@ func (l *Log) await(ctx context.Context, seq uint64, durable bool) error {
 		}
 		if !l.mu.leading {
 			l.mu.leading = true
-			l.turn(durable)
-			continue
+			if ctx == nil || ctx.Done() == nil {
+				l.turn(durable)
+				continue
+			}
+			go func() { // so that the caller can leave in the middle of a sync
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				l.turn(durable)
+			}()
 		}
 		if err := l.park(ctx, seq, durable); err != nil {
 			return err
@@ -192,7 +199,8 @@ func (l *Log) turn(durable bool) {
 }
 
 // exclusive runs f as the leader, after all that was ordered before is durable
-// or was thrown away. f's error is exclusive's.
+// or was thrown away. f's error is exclusive's; if the log failed meanwhile, it is
+// ErrUnknownOutcome, and if it had before, or is closed, f was not run.
 func (l *Log) exclusive(f func(*round) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -215,7 +223,7 @@ func (l *Log) exclusive(f func(*round) error) error {
 	l.mu.Lock()
 	l.settle(r)
 	if r.failed != nil {
-		return l.mu.failed
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, l.mu.failed)
 	}
 	return err
 }

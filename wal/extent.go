@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/recovery"
 	"github.com/seed3918b8df/tidemark/segment"
 )
 
@@ -33,6 +34,24 @@ type extent struct {
 	header  segment.Header
 	opening segment.First
 	index   atomic.Pointer[segment.Index]
+}
+
+// found sets what a recovery found out about the last segment of the log.
+func (e *extent) found(s *recovery.Scan) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.mu.loaded {
+		e.header, e.opening, e.mu.loaded = s.Header, s.First, true
+	}
+	e.index.Store(s.Index)
+	e.end.Store(s.Pin().Length)
+}
+
+// is reports whether e is, or may be, the segment with header h.
+func (e *extent) is(h segment.Header) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !e.mu.loaded || e.header.Salt == h.Salt
 }
 
 // errGone is returned by reads of a segment that was truncated away.
@@ -195,6 +214,11 @@ func (e *extent) indexOf(again bool) (*segment.Index, error) {
 	}
 	e.index.Store(x)
 	return x, nil
+}
+
+// without returns the error for a record that should be in the segment.
+func (e *extent) without(lsn LSN) error {
+	return &CorruptError{Path: e.path, Offset: e.end.Load(), LSN: lsn, Reason: "the segment does not have the record"}
 }
 
 // findExtent returns the index in list of the segment that holds record lsn, or

@@ -2,7 +2,6 @@ package wal
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -11,10 +10,6 @@ import (
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 )
-
-var only = flag.String("workload", "", "only workloads whose name has it")
-
-var keepGoing = flag.Bool("keepgoing", false, "go on after a fault that was not survived")
 
 // worldIn returns what the log in a copy of m is when it is opened.
 func worldIn(t *testing.T, m *vfs.Mem) (w world) {
@@ -67,13 +62,10 @@ func (r *run) judge() {
 	r.judgeSurvivor()
 }
 
-// imagesEach is how many of the images that a crash may leave are opened.
-const imagesEach = 4
-
 func (r *run) judgeImages(when string, s *vfs.State, m *model) {
 	newest := fmt.Sprint(s.Newest())
 	atPowerLoss, atKill := m.worlds(true), m.worlds(false)
-	s.Each(imagesEach, uint64(r.fault.at), func(picks []int) bool {
+	s.Each(r.each, uint64(r.fault.at), func(picks []int) bool {
 		r.images++
 		want := atPowerLoss
 		if fmt.Sprint(picks) == newest {

@@ -46,11 +46,12 @@ type operation struct {
 
 // model is what was done to a log, in order, and what came of it.
 type model struct {
-	start world
-	ops   []operation
+	start    world
+	ops      []operation // those that may have happened or not are last, with anyOrder
+	anyOrder bool        // in which they may have happened
 }
 
-func (m *model) copy() *model { return &model{m.start, slices.Clone(m.ops)} }
+func (m *model) copy() *model { return &model{m.start, slices.Clone(m.ops), m.anyOrder} }
 
 // worlds returns all that the log may be after a crash: what the operations give
 // up to some point, that is not before the last one that had to survive.
@@ -73,8 +74,8 @@ func (m *model) worlds(powerLoss bool) map[string]bool {
 				all[w.String()] = true
 			}
 		}
-		if i == len(m.ops) {
-			return all
+		if i == len(m.ops) || m.anyOrder && m.ops[i].fate == fateMaybe {
+			break
 		}
 		switch op := m.ops[i]; op.fate {
 		case fateNone:
@@ -87,6 +88,18 @@ func (m *model) worlds(powerLoss bool) map[string]bool {
 				now[j] = op.apply(w)
 			}
 		}
+	}
+	if m.anyOrder {
+		addInAnyOrder(all, now[0], slices.DeleteFunc(slices.Clone(m.ops), func(op operation) bool { return op.fate != fateMaybe }))
+	}
+	return all
+}
+
+// addInAnyOrder adds what w is after any of the operations, in any order.
+func addInAnyOrder(all map[string]bool, w world, ops []operation) {
+	all[w.String()] = true
+	for i, op := range ops {
+		addInAnyOrder(all, op.apply(w), slices.Delete(slices.Clone(ops), i, i+1))
 	}
 }
 

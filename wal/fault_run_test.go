@@ -49,6 +49,7 @@ type run struct {
 	log    *Log // nil: Open failed
 	model  *model
 
+	each     int // images of each crash that are opened
 	fault    injected
 	hit      vfs.Call // the first that failed
 	failedAt *model   // after the first operation that did not succeed, and the
@@ -170,10 +171,18 @@ func (r *run) mayBe(what string, err error) fate {
 		return fateOpen
 	case errors.Is(err, ErrNoSpace), errors.Is(err, ErrFailed):
 		return fateNone
+	case strings.HasPrefix(what, "truncate front") && isRead(err):
+		return fateNone // where the record is could not be read
 	default:
 		r.problem("%s: undocumented error: %v", what, err)
 	}
 	return fateOpen
+}
+
+// isRead reports whether err is a file system's, of a call that reads.
+func isRead(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && (path.Op == "open" || path.Op == "stat" || path.Op == "read")
 }
 
 // did notes an operation that returned err.
@@ -181,6 +190,9 @@ func (r *run) did(what string, err error, apply func(world) world) {
 	f := r.mayBe(what, err)
 	if f == fateDurable && r.opts.Sync != SyncAlways && strings.HasPrefix(what, "append") {
 		f = fateHanded
+	}
+	if f == fateOpen && r.model.anyOrder {
+		f = fateMaybe
 	}
 	r.model.ops = append(r.model.ops, operation{fmt.Sprintf("%s: %v", what, err), f, apply})
 	if err != nil {
@@ -266,7 +278,7 @@ func (r *run) batch(n, size, back int, meta string) {
 	var b Batch
 	var steps []func(world) world
 	if back > 0 {
-		last := r.log.LastLSN() - LSN(back)
+		last := max(r.log.LastLSN()-LSN(back), r.log.FirstLSN()-1)
 		b.TruncateBack(last)
 		steps = append(steps, truncatesBack(last))
 	}
@@ -288,16 +300,16 @@ func (r *run) sync() { r.did("sync", r.log.Sync(), nothing) }
 func (r *run) rotate() { r.did("rotate", r.log.Rotate(), nothing) }
 
 func (r *run) truncateBack(n int) {
-	last := r.log.LastLSN() - LSN(n)
+	last := max(r.log.LastLSN()-LSN(n), r.log.FirstLSN()-1)
 	r.did(fmt.Sprintf("truncate back to %d", last), r.log.TruncateBack(last), truncatesBack(last))
 }
 
 func (r *run) truncateFront(n int) {
-	first := r.log.FirstLSN() + LSN(n)
+	first := min(r.log.FirstLSN()+LSN(n), r.log.LastLSN()+1)
 	if err := r.log.TruncateFront(first); errors.Is(err, ErrNoSpace) && r.fault.after {
 		// A write in place that fails for want of space, and is there all the same.
-		r.did("truncate front", err, truncatesFront(first))
-		r.model.ops[len(r.model.ops)-1].fate = fateMaybe
+		r.model.ops = append(r.model.ops, operation{"truncate front, against all odds", fateMaybe, truncatesFront(first)})
+		r.afterFailure()
 	} else {
 		r.did(fmt.Sprintf("truncate front to %d", first), err, truncatesFront(first))
 	}

@@ -250,10 +250,11 @@ func (l *Log) Sync() error {
 }
 
 // Rotate seals the active segment and begins another. It does nothing when the
-// active segment has no records.
+// active segment has neither records nor metas, or is of an earlier run: that one
+// ends with the next append in any case.
 func (l *Log) Rotate() error {
 	return l.exclusive(func(r *round) error {
-		if w := l.lead.tail; w == nil || w.Next() == w.Base() {
+		if w := l.lead.tail; w == nil || w.Empty() {
 			return nil
 		}
 		return l.begin(r)

@@ -33,7 +33,7 @@ func Open(dir string, opts *Options) (*Log, error) {
 		return openViewer(dir, o)
 	}
 	names, err := o.FS.List(dir)
-	if errors.Is(err, fs.ErrNotExist) && !o.MustExist {
+	if errors.Is(err, fs.ErrNotExist) && !o.MustExist && o.ExpectLSN == 0 {
 		if err = makeDir(o.FS, dir); err == nil {
 			names, err = o.FS.List(dir)
 		}
@@ -63,7 +63,7 @@ func Open(dir string, opts *Options) (*Log, error) {
 // these names: files of somebody else are there, or one must exist.
 func mayHoldLog(dir string, names []string, mustExist bool) error {
 	for _, name := range names {
-		if name == segment.FrontName {
+		if _, ok := segment.ParseName(name); ok || name == segment.FrontName {
 			return nil
 		}
 	}
@@ -128,6 +128,7 @@ func openLocked(dir string, o Options, lock io.Closer) (*Log, error) {
 		if err != nil {
 			return nil, fmt.Errorf("wal: %w", err)
 		}
+		plan.Front = plan.Front.Created()
 	}
 	l := newLog(dir, o, plan)
 	l.lock = lock
@@ -181,13 +182,8 @@ func (l *Log) show(plan *recovery.Plan) {
 		ld.segments = append(ld.segments, &extent{fs: l.fs, path: segment.Path(l.dir, id), id: id})
 	}
 	if n := len(ld.segments); n > 0 {
-		s, e := plan.Last, ld.segments[n-1]
-		e.header, e.opening = s.Header, s.First
-		e.nextEnd = s.End
-		e.end.Store(s.End)
-		e.index.Store(s.Index)
-		e.mu.loaded = true
-		ld.irregular = s.First.Irregular
+		ld.segments[n-1].found(plan.Last)
+		ld.irregular = plan.Last.First.Irregular
 	}
 	ld.written = progress{seq: ld.written.seq, first: plan.Front.First, last: plan.Next - 1}
 	if plan.Meta != nil {
@@ -207,9 +203,9 @@ func (l *Log) show(plan *recovery.Plan) {
 // proved from now on, and what was cut never comes back.
 func (l *Log) afterRecovery(plan *recovery.Plan) error {
 	return l.exclusive(func(r *round) error {
-		if plan.Report.FrontDamaged {
+		if plan.Unsettled() {
 			if err := l.writeFront(r, l.lead.written.first, 0); err != nil {
-				l.logger.Warn("wal: a slot of FRONT stays damaged", "err", err)
+				l.logger.Warn("wal: the slots of FRONT stay unequal", "err", err)
 			}
 		}
 		if !plan.Renew || r.failed != nil {
@@ -336,11 +332,14 @@ func (l *Log) closeFiles() error {
 	if l.viewer == nil {
 		l.flush.end()
 	}
-	for _, e := range *l.segments.Load() {
-		errs = append(errs, e.drop())
+	if v := l.viewer; v != nil {
+		v.mu.Lock()
+		defer v.mu.Unlock()
 	}
-	for _, e := range l.lead.dropped {
-		errs = append(errs, e.drop())
+	for _, list := range [][]*extent{*l.segments.Load(), l.lead.segments, l.lead.dropped} {
+		for _, e := range list {
+			errs = append(errs, e.drop())
+		}
 	}
 	if l.lead.frontFile != nil {
 		errs = append(errs, l.lead.frontFile.Close())

@@ -58,6 +58,10 @@ const (
 	MaxSegmentSize = 4 << 30         // bytes
 	MaxMetaSize    = 64 << 10        // bytes
 	maxRecordSize  = segment.MaxData // 1 GiB
+
+	// MaxFirstLSN is the highest LSN that a log may begin with; behind it there
+	// is room for as many records again.
+	MaxFirstLSN = 1 << 63
 )
 
 // Options says how a log is opened. The zero value, and a nil pointer, are safe
@@ -129,6 +133,8 @@ func (o *Options) withDefaults() (Options, error) {
 		return c, fmt.Errorf("wal: Options.SegmentSize is %d, want %d to %d", c.SegmentSize, MinSegmentSize, int64(MaxSegmentSize))
 	case c.MaxRecordSize < 1 || c.MaxRecordSize > maxRecordSize:
 		return c, fmt.Errorf("wal: Options.MaxRecordSize is %d, want 1 to %d", c.MaxRecordSize, maxRecordSize)
+	case c.FirstLSN > MaxFirstLSN:
+		return c, fmt.Errorf("wal: Options.FirstLSN is %d, want 1 to %d", c.FirstLSN, LSN(MaxFirstLSN))
 	case c.Sync > SyncNone:
 		return c, fmt.Errorf("wal: Options.Sync is %d, want SyncAlways, SyncInterval or SyncNone", c.Sync)
 	case c.SyncEvery < 0:

@@ -75,7 +75,7 @@ func (l *Log) publish(p progress) {
 		}
 		ld.rewound = ld.rewound[:0]
 	}
-	if len(ld.dropped) > 0 && ld.tail.Synced() == ld.tail.Off() {
+	if len(ld.dropped) > 0 && (ld.tail == nil || ld.tail.Synced() == ld.tail.Off()) { // a tail that was cut is durable
 		l.keep.remove(l, ld.dropped)
 		ld.dropped = nil
 	}

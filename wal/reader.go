@@ -145,8 +145,8 @@ func (r *Reader) enter(spent *extent) error {
 	}
 	e := list[at]
 	limit := e.end.Load()
-	if e == spent {
-		return &CorruptError{Path: e.path, Offset: limit, LSN: r.next, Reason: "the segment ends before the record"}
+	if e == spent || r.next < e.baseLSN() {
+		return e.without(r.next)
 	}
 	r.at = e
 	if r.next == e.baseLSN() {
@@ -174,6 +174,9 @@ func (r *Reader) overtaken(err error) error {
 		return r.err
 	}
 	if errors.Is(err, errGone) {
+		if r.log.isClosed() {
+			return ErrClosed
+		}
 		return lsnError(ErrTruncated, r.next, LSN(r.log.first.Load()))
 	}
 	return err
@@ -307,7 +310,7 @@ func (l *Log) read(lsn LSN, dst []byte) ([]byte, error) {
 		return dst, err
 	}
 	data, err := l.readAt(lsn, dst, false)
-	if errors.Is(err, segment.ErrNoRecord) || errors.Is(err, ErrCorrupt) { // the index is a hint: the file itself may know better
+	if errors.Is(err, ErrCorrupt) { // the index is a hint: the file itself may know better
 		data, err = l.readAt(lsn, dst, true)
 	}
 	if err == nil {
@@ -344,6 +347,9 @@ func (l *Log) readAt(lsn LSN, dst []byte, again bool) ([]byte, error) {
 		return dst, err
 	}
 	e := list[at]
+	if lsn < e.baseLSN() {
+		return dst, e.without(lsn)
+	}
 	x, err := e.indexOf(again)
 	if err != nil {
 		return dst, err
@@ -358,6 +364,9 @@ func (l *Log) readAt(lsn LSN, dst []byte, again bool) ([]byte, error) {
 	select {
 	case l.readers <- rd:
 	default:
+	}
+	if errors.Is(err, segment.ErrNoRecord) {
+		err = e.without(lsn)
 	}
 	return data, err
 }

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 )
 
@@ -9,7 +10,8 @@ import (
 // the log is opened again, or the lowest LSN that a [Hold] needs. Whole segments
 // are deleted, in the background; it is cheap, and works with no space left. A
 // first at or below FirstLSN() does nothing. The error is [ErrNotFound] above
-// LastLSN()+1.
+// LastLSN()+1, or one of the file system; then nothing was dropped, and the log
+// goes on unless it is [ErrFailed].
 func (l *Log) TruncateFront(first LSN) error {
 	return l.exclusive(func(r *round) error {
 		target, err := l.reserveFront(r, first)
@@ -55,7 +57,7 @@ func (l *Log) truncateFront(r *round, first LSN) error {
 	if first <= ld.written.last && keep > 0 {
 		at, err := findExtent(ld.segments, first)
 		if err != nil {
-			return err
+			return fmt.Errorf("wal: TruncateFront to %d: %w", first, err)
 		}
 		keep = at
 	}
@@ -111,16 +113,25 @@ func (l *Log) TruncateBack(last LSN) error {
 }
 
 // claim has something durable stand behind a truncation, so that damage to the
-// group that holds it cannot bring back what it dropped.
+// group that holds it cannot bring back what it dropped. The truncation itself is
+// durable: if another has failed the log meanwhile the outcome is known, but not
+// to the caller; and if the log was closed, its last mark stands behind it.
 func (l *Log) claim() error {
-	return l.exclusive(func(r *round) error { return l.mark(r, true) })
+	err := l.exclusive(func(r *round) error { return l.mark(r, true) })
+	switch {
+	case errors.Is(err, ErrClosed):
+		return nil
+	case errors.Is(err, ErrFailed) && !errors.Is(err, ErrUnknownOutcome):
+		return fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
+	return err
 }
 
 // Reset drops all records. It returns once that is durable; the next append gets
-// next, which may be any LSN but 0. Meta stays.
+// next, which may be any LSN from 1 to [MaxFirstLSN]. Meta stays.
 func (l *Log) Reset(next LSN) error {
-	if next == 0 {
-		return fmt.Errorf("wal: Reset to LSN 0: it is never a record")
+	if next == 0 || next > MaxFirstLSN {
+		return fmt.Errorf("wal: Reset to LSN %d, want 1 to %d", next, LSN(MaxFirstLSN))
 	}
 	p, err := l.orderReset(next)
 	if err != nil {
@@ -129,18 +140,19 @@ func (l *Log) Reset(next LSN) error {
 	if err := l.await(nil, p.seq, true); err != nil {
 		return err
 	}
-	return l.exclusive(func(r *round) error {
-		if err := l.mark(r, true); err != nil || r.failed != nil {
-			return err
+	if err := l.claim(); err != nil {
+		return err
+	}
+	err = l.exclusive(func(r *round) error {
+		if len(l.lead.segments) == 0 || l.lead.segments[0].id <= l.lead.front.Newest {
+			return nil
 		}
-		if len(l.lead.segments) > 0 && l.lead.segments[0].id > l.lead.front.Newest {
-			// Until FRONT says so too, the segment that follows nothing does.
-			if err := l.writeFront(r, l.lead.written.first, 0); err != nil {
-				l.logger.Warn("wal: FRONT is behind a reset", "err", err)
-			}
-		}
-		return nil
+		return l.writeFront(r, l.lead.written.first, 0)
 	})
+	if err != nil { // until FRONT says so too, the segment that follows nothing does
+		l.logger.Warn("wal: FRONT is behind a reset", "err", err)
+	}
+	return nil
 }
 
 // Hold keeps TruncateFront from dropping what somebody still needs.

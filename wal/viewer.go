@@ -60,16 +60,46 @@ func (v *viewer) look(l *Log) {
 	old, last := *l.segments.Load(), LSN(l.last.Load())
 	if next := rewoundTo(l, old, plan, last); next <= last {
 		l.rewinds.begin(next)
-		l.show(plan)
+		v.show(l, old, plan)
 		l.rewinds.end()
 	} else {
-		l.show(plan)
+		v.show(l, old, plan)
 	}
-	l.durable.Store(uint64(plan.Report.Durable))
 	for _, e := range old {
-		_ = e.drop() // it was only read
+		if !slices.Contains(*l.segments.Load(), e) {
+			_ = e.drop() // it was only read
+		}
 	}
 	l.news.fire()
+}
+
+// show makes visible what plan found. Segments that are still there stay open,
+// so that nobody who reads them is disturbed.
+func (v *viewer) show(l *Log, old []*extent, plan *recovery.Plan) {
+	now := make([]*extent, 0, len(plan.Chain))
+	for at, id := range plan.Chain {
+		e := &extent{fs: l.fs, path: segment.Path(l.dir, id), id: id}
+		if was := slices.IndexFunc(old, func(o *extent) bool { return o.id == id }); was >= 0 &&
+			(at < len(plan.Chain)-1 || old[was].is(plan.Last.Header)) {
+			e = old[was]
+		}
+		now = append(now, e)
+	}
+	if n := len(now); n > 0 {
+		now[n-1].found(plan.Last)
+	}
+	for at := 0; at+1 < len(now); at++ { // the last one of the old is followed by another now
+		if now[at].end.Load() != 0 && now[at+1].loadHead() == nil && now[at+1].opening.Prev.ID == now[at].id {
+			now[at].end.Store(now[at+1].opening.Prev.Length)
+		}
+	}
+	l.segments.Store(&now)
+	l.first.Store(uint64(plan.Front.First))
+	if plan.Meta != nil {
+		l.meta.Store(&plan.Meta)
+	}
+	l.durable.Store(uint64(plan.Report.Durable))
+	l.last.Store(uint64(plan.Next - 1))
 }
 
 func refusalOf(p *recovery.Plan) error {

@@ -29,11 +29,15 @@ type testLog struct {
 	life int // tells records of the same LSN apart
 }
 
-// open opens a log, in memory unless opts say otherwise.
+// open opens a log, in memory unless opts say otherwise, where it costs time to
+// reserve much space.
 func open(t testing.TB, opts Options) *testLog {
 	t.Helper()
 	if opts.FS == nil {
 		opts.FS = NewMemFS()
+	}
+	if opts.SegmentSize == 0 {
+		opts.SegmentSize = 1 << 20
 	}
 	return openAt(t, "log", opts)
 }
@@ -185,10 +189,15 @@ func (l *testLog) holds(first, last LSN) {
 	}
 	require.Equal(l.t, last+1, next, "Records ended before")
 	for lsn := first; lsn <= last; lsn++ {
-		data, err := l.Read(lsn, nil)
-		require.NoError(l.t, err)
-		require.Equal(l.t, l.want[lsn], string(data), "LSN %d in Read", lsn)
+		require.Equal(l.t, l.want[lsn], string(l.read(lsn)), "LSN %d in Read", lsn)
 	}
+}
+
+func (l *testLog) read(lsn LSN) []byte {
+	l.t.Helper()
+	data, err := l.Read(lsn, nil)
+	require.NoError(l.t, err)
+	return data
 }
 
 // exact checks the range now and, twice, after the log was opened again.

@@ -118,7 +118,7 @@ func (l *Log) writeGroup(r *round, start int, ops []op) (int, error) {
 	w := l.lead.tail
 	size := int64(ops[0].end - start)
 	fresh := w == nil || ops[0].truncate != truncateNot ||
-		w.Next() > w.Base() && w.Off()+segment.GroupHeaderSize+size > l.opts.SegmentSize
+		!w.Empty() && w.Off()+segment.GroupHeaderSize+size > l.opts.SegmentSize
 	used := int64(segment.HeaderSize + openingRoom)
 	if !fresh {
 		used = w.Off()

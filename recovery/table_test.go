@@ -1,0 +1,186 @@
+package recovery
+
+import (
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// Each test here reaches one row of the decision table by way of a directory.
+// Rows are in the order in which segments are judged: the newest first.
+
+func TestAFileThatCannotBeReadFails(t *testing.T) { // @A
+	for _, op := range []vfs.Op{vfs.Open, vfs.Stat, vfs.ReadAt} {
+		for _, name := range []string{segment.FrontName, segment.Name(1), segment.Name(2), segment.Name(3)} {
+			if name == segment.FrontName && op == vfs.Stat {
+				continue // its size is known
+			}
+			d, faulty := newFaultyDir(t)
+			d.root(1, 1, 2).sync().next(2, 1).sync().mark()
+			d.ready(3)
+			faulty.Set(vfs.Fault{Sticky: true, Match: func(c vfs.Call) bool { return c.Op == op && c.Name == "log/"+name }})
+			d.fails(syscall.EIO, name)
+		}
+	}
+	d, faulty := newFaultyDir(t)
+	faulty.Set(vfs.Fault{Sticky: true, Match: func(c vfs.Call) bool { return c.Op == vfs.List }})
+	_, err := Examine(Config{FS: d.fs, Dir: "log"})
+	require.ErrorIs(t, err, syscall.EIO)
+}
+
+func TestANamedSegmentThatIsAbsentIsCorrupt(t *testing.T) { // @B
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync()
+	a.next(2, 1).sync().next(3, 1)
+	a.remove()
+	at := d.refuses("[@G @K @B]", segment.Name(1), 0, 2)
+	require.True(t, at.ValidBeyond)
+}
+
+func TestASegmentWithoutAHeaderIsCorrupt(t *testing.T) { // @C
+	for id, rows := range map[uint64]string{1: "[@O @F @C]", 2: "[@O @C @D]", 3: "[@C @F @K]"} {
+		d := newDir(t)
+		a := d.root(1, 1, 2).sync()
+		b := a.next(2, 1).sync().mark()
+		a.seal(b)
+		d.ready(3)
+		d.change(segment.Name(id), 0, segment.HeaderSize, func(b []byte) { b[20] ^= 1; b[2068] ^= 1 })
+		d.refuses(rows, segment.Name(id), 0, 0)
+	}
+}
+
+func TestALastSegmentThatIsSealedIsCorrupt(t *testing.T) { // @D
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync()
+	b := a.next(2, 1).sync()
+	a.seal(b)
+	b.remove()
+	at := d.refuses("[@D]", segment.Name(1), a.ends[0], 3)
+	require.True(t, at.ValidBeyond)
+}
+
+func TestALastSegmentThatFailsBelowItsWatermarkIsCorrupt(t *testing.T) { // @E
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync().group(3).sync().mark()
+	frame := a.start(1) + segment.GroupHeaderSize + int64(segment.FrameSize(600))
+	a.rot(frame + 99)
+	at := d.refuses("[@E]", segment.Name(1), frame, 4)
+	require.True(t, at.ValidBeyond)
+	require.NotEqual(t, at.Stored, at.Computed)
+}
+
+func TestACleanAndProvedEndIsKept(t *testing.T) { // @F
+	d := newDir(t)
+	d.root(1, 1, 2).sync().group(3).sync().mark()
+	r := d.recovers("[@F]", 5)
+	require.Equal(t, TailClean, r.Tail)
+	require.Equal(t, LSN(5), r.Durable)
+	require.False(t, r.Closed)
+}
+
+func TestACleanEndThatNothingProvesIsWrittenAgain(t *testing.T) { // @G
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync().group(3)
+	r := d.recovers("[@G]", 5, rewrites(a, a.start(1), a.ends[1]))
+	require.Equal(t, a.ends[1]-a.start(1), r.Rewritten)
+	require.Equal(t, LSN(2), r.Durable)
+}
+
+func TestATornTailBehindWhatIsProvedIsCut(t *testing.T) { // @H
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync().mark().group(3)
+	a.tear(2, 0).tear(2, 1)
+	r := d.recovers("[@H]", 2, cuts(a, a.start(2)))
+	require.Equal(t, TailTorn, r.Tail)
+	require.Equal(t, a.w.Path(), r.CutPath)
+	require.Equal(t, a.start(2), r.CutAt)
+	require.Equal(t, a.ends[2]-a.start(2), r.CutBytes)
+	require.Equal(t, LSN(3), r.LostFrom)
+	require.Equal(t, LSN(2), r.LostTo, "no header speaks of any")
+}
+
+func TestATornTailBehindWhatIsNotProvedIsCutToo(t *testing.T) { // @I
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync().group(3)
+	record := a.start(1) + segment.GroupHeaderSize + int64(segment.FrameSize(600))
+	a.rot(record + 99)
+	r := d.recovers("[@I]", 3, rewrites(a, a.start(1), record), cuts(a, record))
+	require.Equal(t, TailAmbiguous, r.Tail)
+	require.Equal(t, LSN(4), r.LostFrom)
+	require.Equal(t, LSN(5), r.LostTo)
+	require.Equal(t, LSN(2), r.Durable)
+}
+
+func TestAnEarlierSegmentThatFailsWhereItWasDurableIsCorrupt(t *testing.T) { // @J
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync().group(1).sync()
+	a.next(2, 1)
+	a.rot(a.start(1) + 100)
+	d.refuses("[@G @J]", segment.Name(1), a.start(1)+segment.GroupHeaderSize, 3)
+}
+
+func TestAnEarlierSegmentThatIsProvedIsKept(t *testing.T) { // @K
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync()
+	a.next(2, 1).sync().mark()
+	d.recovers("[@F @K]", 3)
+}
+
+func TestAnEarlierSegmentThatNothingProvesIsWrittenAgain(t *testing.T) { // @L
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync().group(1)
+	b := a.next(2, 1)
+	r := d.recovers("[@G @L]", 4, rewrites(b, segment.HeaderSize, b.ends[0]), rewrites(a, a.start(1), a.ends[1]))
+	require.Equal(t, b.ends[0]-segment.HeaderSize+a.ends[1]-a.start(1), r.Rewritten)
+	require.Equal(t, LSN(2), r.Durable)
+}
+
+func TestAnEarlierSegmentThatRanAheadAndIsTornIsTheLast(t *testing.T) { // @M
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync().group(2)
+	b := a.next(2, 1)
+	record := a.start(1) + segment.GroupHeaderSize + int64(segment.FrameSize(600))
+	a.zero(record, a.ends[1])
+	r := d.recovers("[@G @M]", 3, rewrites(a, a.start(1), record), cuts(a, record), removes(b), syncsDir)
+	require.Equal(t, TailTorn, r.Tail)
+	require.Equal(t, a.w.Path(), r.CutPath)
+	require.Equal(t, LSN(4), r.LostFrom)
+	require.Equal(t, LSN(5), r.LostTo)
+	require.Equal(t, LSN(2), r.Durable)
+	require.Equal(t, []string{segment.Name(2)}, r.Removed)
+}
+
+func TestASegmentThatClaimsThatItWasOpenIsCorrupt(t *testing.T) { // @N
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync()
+	b := a.next(2, 1).sync().mark()
+	b.rot(segment.HeaderSize + 70)
+	at := d.refuses("[@N @G]", segment.Name(2), segment.HeaderSize+segment.GroupHeaderSize, 3)
+	require.NotEqual(t, at.Stored, at.Computed)
+}
+
+func TestASegmentMadeReadyAndNotUsedIsRemoved(t *testing.T) { // @O
+	d := newDir(t)
+	d.root(1, 1, 2).sync().mark()
+	b, c := d.ready(2), d.ready(4)
+	r := d.recovers("[@O @O @F]", 2, removes(c), syncsDir, removes(b), syncsDir)
+	require.Equal(t, TailClean, r.Tail)
+	require.Equal(t, []string{segment.Name(4), segment.Name(2)}, r.Removed)
+}
+
+func TestASegmentWithATornOpeningIsRemoved(t *testing.T) { // @P
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync().mark()
+	b := a.next(2, 1)
+	b.zero(segment.HeaderSize, segment.HeaderSize+512)
+	r := d.recovers("[@P @F]", 2, removes(b), syncsDir)
+	require.Equal(t, TailTorn, r.Tail)
+	require.Equal(t, b.w.Path(), r.CutPath)
+	require.Equal(t, int64(segment.HeaderSize), r.CutAt)
+	require.Equal(t, b.ends[0]-segment.HeaderSize, r.CutBytes)
+	require.Equal(t, LSN(3), r.LostFrom)
+}

@@ -1,0 +1,140 @@
+package wal
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+)
+
+// fill appends records of 1000 bytes until there is no space, and returns those
+// that were appended.
+func fill(t *testing.T, l *Log) (records []string) {
+	t.Helper()
+	for i := range 1000 {
+		data := fmt.Sprintf("%04d", i) + strings.Repeat("-", 996)
+		if _, err := l.Append([]byte(data)); err != nil {
+			require.ErrorIs(t, err, ErrNoSpace)
+			require.NotErrorIs(t, err, ErrFailed)
+			require.True(t, vfs.IsNoSpace(err), "the cause is not told")
+			return records
+		}
+		records = append(records, data)
+	}
+	t.Fatal("there is no limit")
+	return nil
+}
+
+// fullLog returns a log on a full disk, where room is how many bytes there were
+// beside a first segment, and the records in it.
+func fullLog(t *testing.T, room int64) (*vfs.Crash, *Log, []string) {
+	t.Helper()
+	c := vfs.NewCrash(512)
+	l := openOn(t, c)
+	requireAppend(t, l, "first")
+	synctest.Wait()
+	c.SetLimit(c.Used() + room)
+	return c, l, append([]string{"first"}, fill(t, l)...)
+}
+
+func TestAppendsResumeWhenThereIsSpace(t *testing.T) {
+	for _, room := range []int64{0, 1, 4096, 5000, 8192, 20000} {
+		synctest.Test(t, func(t *testing.T) {
+			c, l, records := fullLog(t, room)
+			require.ErrorIs(t, l.Err(), ErrNoSpace)
+			requireHolds(t, l, 1, records...)
+			_, err := l.Append([]byte("no"))
+			require.ErrorIs(t, err, ErrNoSpace)
+
+			c.SetLimit(0)
+			lsn, err := l.Append([]byte("again"))
+			require.NoError(t, err)
+			require.Equal(t, LSN(len(records)+1), lsn)
+			require.NoError(t, l.Err())
+			records = append(records, "again")
+			requireHolds(t, l, 1, records...)
+
+			state := c.State()
+			require.NoError(t, l.Close())
+			state.Each(100, 1, func(picks []int) bool {
+				l := openOn(t, state.Image(picks))
+				requireHolds(t, l, 1, records...)
+				require.NoError(t, l.Close())
+				return true
+			})
+		})
+	}
+}
+
+// TestRecordWithoutSpaceNeverAppears crashes behind ErrNoSpace, in every way,
+// and opens the log on the full disk.
+func TestRecordWithoutSpaceNeverAppears(t *testing.T) {
+	for _, room := range []int64{0, 1, 700, 4096, 5000, 8192, 20000} {
+		synctest.Test(t, func(t *testing.T) {
+			c, l, records := fullLog(t, room)
+			state := c.State()
+			require.NoError(t, l.Close())
+			state.Each(100, 1, func(picks []int) bool {
+				m := state.Image(picks)
+				m.SetLimit(m.Used())
+				l := openOn(t, m)
+				requireHolds(t, l, 1, records...)
+				require.NoError(t, l.Close())
+				return true
+			})
+		})
+	}
+}
+
+func TestTruncateFrontAndCloseNeedNoSpace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, l, records := fullLog(t, 30000)
+		c.SetLimit(c.Used())
+		requireHolds(t, l, 1, records...)
+		require.NoError(t, l.TruncateFront(10))
+		synctest.Wait()
+		require.Equal(t, LSN(10), l.FirstLSN())
+		require.NoError(t, l.Sync())
+
+		requireAppend(t, l, "in the space that was freed")
+		records = append(records, "in the space that was freed")
+		fill(t, l)
+		last := l.LastLSN()
+		require.NoError(t, l.Close())
+		m := c.State().Image(c.State().Newest())
+		m.SetLimit(m.Used())
+		l = openOn(t, m)
+		require.Equal(t, LSN(10), l.FirstLSN())
+		require.Equal(t, last, l.LastLSN())
+		require.NoError(t, l.TruncateFront(last+1))
+		require.NoError(t, l.Close())
+	})
+}
+
+// TestTruncationsWithoutSpaceDidNotHappen asks for truncations that need a new
+// segment on a full disk.
+func TestTruncationsWithoutSpaceDidNotHappen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, l, records := fullLog(t, 5000)
+		require.ErrorIs(t, l.TruncateBack(1), ErrNoSpace)
+		require.ErrorIs(t, l.Reset(100), ErrNoSpace)
+		var b Batch
+		b.TruncateBack(1)
+		b.SetMeta([]byte("meta"))
+		b.Add([]byte("in place of the second"))
+		_, err := l.AppendBatch(&b)
+		require.ErrorIs(t, err, ErrNoSpace)
+		require.Nil(t, l.Meta())
+		requireHolds(t, l, 1, records...)
+		c.SetLimit(0)
+		_, err = l.AppendBatch(&b)
+		require.NoError(t, err)
+		require.Equal(t, "meta", string(l.Meta()))
+		requireHolds(t, l, 1, "first", "in place of the second")
+		require.NoError(t, l.Close())
+	})
+}
