@@ -16,6 +16,13 @@ import (
 // to be done is done. It returns how many there were for each last LSN.
 func crashes(t *testing.T, durable, last LSN, build func(d *dir)) map[LSN]int {
 	t.Helper()
+	return crashesBack(t, durable, last, durable, build)
+}
+
+// crashesBack is for a truncation that may not be durable: the log ends anywhere
+// from lowest on, and up to durable that may be proved.
+func crashesBack(t *testing.T, lowest, last, durable LSN, build func(d *dir)) map[LSN]int {
+	t.Helper()
 	crash := vfs.NewCrash(512)
 	build(newDirOn(t, crash))
 	state := crash.State()
@@ -24,11 +31,17 @@ func crashes(t *testing.T, durable, last LSN, build func(d *dir)) map[LSN]int {
 		d := &dir{TB: t, fs: state.Image(picks)}
 		d.disk = d.fs
 		p := d.plan(Strict)
-		if p.Refusal() != nil || p.Report.Last < durable || p.Report.Last > last || p.Report.Durable > durable {
+		if p.Refusal() != nil || p.Report.Last < lowest || p.Report.Last > last || p.Report.Durable > durable {
 			t.Fatalf("%v\n%vwant %d to %d\n%s", p.Refusal(), p.Report,
-				durable, last, state.Describe(picks))
+				lowest, last, state.Describe(picks))
 		}
 		d.holds(p)
+		quick, err := Examine(Config{FS: d.fs, Dir: "log"})
+		require.NoError(t, err)
+		require.Equal(t, found(p), found(quick), "not read in full")
+		lenient := d.plan(PointInTime)
+		require.Equal(t, found(p), found(lenient), "point in time\n%v%v", p.Report, lenient.Report)
+		require.Empty(t, lenient.Report.Corruptions)
 		d.applies(p)
 		ends[p.Report.Last]++
 		return true
@@ -96,12 +109,12 @@ func TestCrashBehindATruncation(t *testing.T) {
 		a.next(2, 2).sync().mark()
 		return a.pinned(a.at(2), 3, 0)
 	}
-	ends := crashes(t, 2, 5, func(d *dir) { build(d) })
+	ends := crashesBack(t, 2, 5, 5, func(d *dir) { build(d) })
 	require.Len(t, ends, 2, "%v", ends)
 	crashes(t, 2, 2, func(d *dir) { build(d).sync() })
 }
 
-// TestCrashWhileATailIsCut crashes a recovery behind each of its calls, and
+// TestCrashWhileRecoveryIsAtWork crashes a recovery behind each of its calls, and
 // fails each: what is found then is the same log.
 func TestCrashWhileRecoveryIsAtWork(t *testing.T) {
 	for name, build := range map[string]func(d *dir){

@@ -44,25 +44,43 @@ func (p *Plan) judge(d *directory) error {
 			p.removeAll([]string{segment.Name(id)})
 		}
 	}
-	var top *candidate
+	for {
+		top, older, err := p.newest(d, live)
+		if err != nil || top == nil {
+			return err
+		}
+		torn, err := p.judgeChain(d, top, older)
+		if err != nil || torn == 0 {
+			return err
+		}
+		live = p.forget(d, torn)
+	}
+}
+
+// newest returns the newest segment of live with a valid opening group, nil if
+// there is none, and the ids before it. It judges those that are newer.
+func (p *Plan) newest(d *directory, live []uint64) (top *candidate, older []uint64, err error) {
 	for len(live) > 0 && top == nil {
 		c, err := p.open(live[len(live)-1])
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 		live = live[:len(live)-1]
 		if c.headErr == nil && c.openErr == nil {
 			top = c
 			break
 		}
-		whole, err := p.judgeBeyond(d, c)
-		if whole {
+		what, err := p.judgeBeyond(d, c)
+		if what == Keep && err == nil {
 			top = c
 			break
 		}
+		if what == Remove {
+			p.remove(c.id)
+		}
 		c.close()
 		if err != nil {
-			return err
+			return nil, nil, err
 		}
 	}
 	if newest := p.Front.Newest; newest > 0 && (top == nil || top.id < newest) && p.refusal == nil {
@@ -73,26 +91,57 @@ func (p *Plan) judge(d *directory) error {
 		}
 		p.row(Facts{Role: RoleLast, File: file}, damaged(nil, path))
 	}
-	if top == nil {
-		return nil
-	}
-	return p.judgeChain(d, top, live)
+	return top, live, nil
 }
 
-// judgeBeyond judges a segment without a valid opening group that is newer than
-// any with one. whole says that it has one, but for one flipped bit, and that
-// nothing proves that it was durable.
-func (p *Plan) judgeBeyond(d *directory, c *candidate) (whole bool, err error) {
+// forget gives up the segment torn, of which the opening group was lost before any
+// sync, and all that is newer, since it follows torn. It returns the ids before it.
+func (p *Plan) forget(d *directory, torn uint64) (live []uint64) {
+	for _, id := range d.segments {
+		if p.Front.Oldest <= id && id < torn {
+			live = append(live, id)
+		}
+	}
+	p.removeAllOf(d, torn, p.Last.ID)
+	r := p.Report
+	if p.drop(); r.CutPath == segment.Path(p.cfg.Dir, torn) { // judgeBeyond found more than zeros
+		p.Report.Tail, p.Report.CutPath, p.Report.CutAt, p.Report.CutBytes = r.Tail, r.CutPath, r.CutAt, r.CutBytes
+	}
+	return live
+}
+
+// drop takes back what accept planned for a segment that is no part of the log.
+func (p *Plan) drop() {
+	r := &p.Report
+	p.Last, p.repairs, p.Renew = nil, nil, false
+	r.Tail, r.CutPath, r.CutAt, r.CutBytes = TailTorn, "", 0, 0
+	r.FlippedPath, r.FlippedAt, r.Rewritten, r.Closed, r.Durable = "", 0, 0, false, 0
+}
+
+// removeAllOf plans the removal of the segments with ids from first to last.
+func (p *Plan) removeAllOf(d *directory, first, last uint64) {
+	for i := len(d.segments) - 1; i >= 0; i-- {
+		if id := d.segments[i]; first <= id && id <= last {
+			p.remove(id)
+		}
+	}
+}
+
+// judgeBeyond judges a segment without a valid opening group, behind which the
+// log cannot go on: there is no newer one with a valid one, or it was never
+// durable. It returns Keep if it has one but for one flipped bit, and nothing
+// proves that it was durable; else Remove, or Refuse.
+func (p *Plan) judgeBeyond(d *directory, c *candidate) (Action, error) {
 	if c.headErr != nil {
 		p.row(Facts{Role: RoleBeyond, File: FileHeaderless}, damaged(c.headErr, c.path))
-		return false, nil
+		return Refuse, nil
 	}
 	claims, err := segment.FindClaims(c.file, c.header, segment.HeaderSize, c.size)
 	if err != nil {
-		return false, err
+		return Refuse, err
 	}
 	if claims.Newer != "" {
-		return false, &segment.VersionError{Path: c.path, Offset: claims.At, What: claims.Newer}
+		return Refuse, &segment.VersionError{Path: c.path, Offset: claims.At, What: claims.Newer}
 	}
 	if !claims.Zero && !claims.Hole && claims.Durable <= segment.HeaderSize && c.id > p.Front.Newest {
 		damage := c.openErr
@@ -103,26 +152,22 @@ func (p *Plan) judgeBeyond(d *directory, c *candidate) (whole bool, err error) {
 			whole = !sealed && err == nil
 		}
 		if whole || err != nil {
-			return whole, err
+			return Keep, err
 		}
 		c.openErr = damage
 	}
 	r := p.row(Facts{Role: RoleBeyond, Below: claims.Durable > segment.HeaderSize, Torn: !claims.Zero, Sealed: claims.Sealed},
 		damaged(c.openErr, c.path))
-	if r.Action != Remove {
-		return false, nil
-	}
-	if !claims.Zero { // the first records of a segment, and with them what could have been acknowledged
+	if r.Action == Remove && !claims.Zero { // the first records of a segment, and with them what could have been acknowledged
 		p.Report.Tail = TailAmbiguous
 		if claims.Hole {
 			p.Report.Tail = TailTorn
 		}
 		p.Report.CutPath, p.Report.CutAt = c.path, segment.HeaderSize
-		p.Report.CutBytes += claims.Used - segment.HeaderSize
+		p.Report.CutBytes = claims.Used - segment.HeaderSize
 		p.Report.LostTo = max(p.Report.LostTo, claims.Last)
 	}
-	p.remove(c.id)
-	return false, nil
+	return r.Action, nil
 }
 
 // remove plans the removal of a segment that is newer than what the log
@@ -134,17 +179,19 @@ func (p *Plan) remove(id uint64) {
 }
 
 // judgeChain judges the last segment, top, and those before it: all, or as many
-// as a crash can have touched. older are the ids of the files before top.
-func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) error {
+// as a crash can have touched. older are the ids of the files before top. torn is
+// not 0 if the segment with that id lost its opening group before any sync: it and
+// what follows it are no part of the log.
+func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) (torn uint64, err error) {
 	at := top
 	defer func() { at.close() }()
 	s, err := top.scan(nil)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	whole, err := s.unflip(top.read)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if whole != nil {
 		s = whole
@@ -173,34 +220,41 @@ func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) error {
 		} else {
 			chain = append(chain, pin.ID)
 		}
-		c, err := p.openEarlier(d, pin)
+		c, err := p.openEarlier(d, pin, proved)
 		if c == nil {
-			return err
+			return 0, err
 		}
 		at.close()
 		at = c
+		if c.openErr != nil {
+			switch what, err := p.judgeBeyond(d, c); {
+			case err != nil, what == Refuse:
+				return 0, err
+			case what == Remove:
+				return c.id, nil
+			}
+		}
 		if proved && !p.cfg.Full {
 			continue
 		}
 		died, err := p.judgeEarlier(c, pin, proved)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if died {
-			for _, id := range chain[:len(chain)-1] {
-				p.remove(id)
-			}
-			chain = chain[len(chain)-1:]
+			p.removeAllOf(d, c.id+1, chain[0])
+			chain = []uint64{c.id}
 		}
 		proved = proved || pin.Durable > segment.HeaderSize
 	}
 	p.finishChain(at, chain, older)
-	return nil
+	return 0, nil
 }
 
-// openEarlier opens the segment that pin names; a salt of 0 is not known. It
-// returns nil after damage, which it noted, or an error.
-func (p *Plan) openEarlier(d *directory, pin segment.Pin) (*candidate, error) {
+// openEarlier opens the segment that pin names; a salt of 0 is not known. proved
+// says that something newer proves it. It returns nil after damage, which it noted,
+// or an error. Without an opening group it is not damaged if nothing proves that.
+func (p *Plan) openEarlier(d *directory, pin segment.Pin, proved bool) (*candidate, error) {
 	path := segment.Path(p.cfg.Dir, pin.ID)
 	if !d.has(pin.ID) {
 		p.row(Facts{Role: RoleEarlier, File: FileAbsent}, func(why string) *segment.CorruptError {
@@ -222,7 +276,7 @@ func (p *Plan) openEarlier(d *directory, pin segment.Pin) (*candidate, error) {
 		fallthrough
 	case c.headErr != nil:
 		p.row(Facts{Role: RoleEarlier, File: FileHeaderless}, damaged(c.headErr, path))
-	case c.openErr != nil:
+	case c.openErr != nil && (proved || pin.Durable > segment.HeaderSize):
 		p.row(Facts{Role: RoleEarlier, Below: true}, damaged(c.openErr, path))
 	default:
 		return c, nil
@@ -257,6 +311,7 @@ func (p *Plan) judgeEarlier(c *candidate, pin segment.Pin, proved bool) (died bo
 		p.rewrite(s)
 		p.Report.Durable = min(p.Report.Durable, s.Durable) // nothing newer proves what this does not
 	case RewriteAndCut:
+		p.drop()
 		p.accept(s)
 		return true, nil
 	}
@@ -266,8 +321,7 @@ func (p *Plan) judgeEarlier(c *candidate, pin segment.Pin, proved bool) (died bo
 // accept makes s the last segment of the log, and plans what its tail asks for.
 func (p *Plan) accept(s *Scan) {
 	r := &p.Report
-	p.Last, p.repairs, p.Renew = s, nil, false
-	r.Rewritten, r.Closed, r.Durable = 0, s.Closed && s.claims.Zero, s.Durable
+	p.Last, r.Closed, r.Durable = s, s.Closed && s.claims.Zero, s.Durable
 	tail, from, to := s.tail()
 	r.LostFrom, r.LostTo = from, max(r.LostTo, to)
 	p.rewrite(s)

@@ -92,8 +92,8 @@ func Inspect(dir string) (*Plan, Report, error) {
 func (p *Plan) Refusal() error { return p.refusal }
 
 // liveTries is how often a directory that a writer may be changing is looked at
-// before what does not fit together is believed.
-const liveTries = 5
+// before what does not fit together, each time at another place, is believed.
+const liveTries = 100
 
 // Examine looks at a directory and changes nothing. Its errors are those of
 // [Inspect].
@@ -104,14 +104,18 @@ func Examine(cfg Config) (*Plan, error) {
 	if cfg.Mode != Strict {
 		cfg.Full = true
 	}
+	var before segment.CorruptError
 	for try := 1; ; try++ {
 		p, err := examine(cfg)
+		var now *segment.CorruptError
 		again := cfg.Live && try < liveTries
 		switch {
 		case again && errors.Is(err, fs.ErrNotExist):
 			// The writer removed a file between the listing and the look at it.
-		case again && err == nil && p.refusal != nil:
-			// The writer was at work between the look at X and the one behind it.
+		case again && err == nil && errors.As(p.refusal, &now) && (now.Path != before.Path || now.Offset != before.Offset):
+			// The writer may have been at work between the look at X and the one
+			// behind it: damage is believed when it is found in the same place again.
+			before = *now
 		default:
 			return p, err
 		}

@@ -27,11 +27,14 @@ func (p *Plan) salvage(d *directory) error {
 	}
 	at := p.root(d, opened, after)
 	if at == nil && len(d.segments) > 0 {
-		p.row(Facts{Role: RoleEarlier, File: FileAbsent}, damaged(nil, segment.Path(p.cfg.Dir, p.Front.Oldest)))
+		var err error
+		if at, err = p.withoutRoot(d, opened[p.Front.Oldest], after); err != nil {
+			return err
+		}
 	}
 	kept := map[uint64]bool{}
 	for at != nil {
-		next, err := p.climb(at, after[at.id])
+		next, err := p.climb(at, after)
 		if err != nil {
 			return err
 		}
@@ -77,9 +80,26 @@ func (p *Plan) root(d *directory, opened, after map[uint64]*candidate) *candidat
 	return nil
 }
 
-// climb judges at, which next follows unless it is nil, and returns next if at
-// is whole.
-func (p *Plan) climb(at, next *candidate) (*candidate, error) {
+// withoutRoot judges c, the oldest segment, which has no valid opening group; nil if
+// it is absent. It returns c if it has one but for one flipped bit.
+func (p *Plan) withoutRoot(d *directory, c *candidate, after map[uint64]*candidate) (*candidate, error) {
+	if c == nil {
+		p.row(Facts{Role: RoleEarlier, File: FileAbsent}, damaged(nil, segment.Path(p.cfg.Dir, p.Front.Oldest)))
+		return nil, nil
+	}
+	if newer, err := provedBy(after[c.id], after); newer || err != nil {
+		p.row(Facts{Role: RoleEarlier, Below: true}, damaged(c.openErr, c.path))
+		return nil, err
+	}
+	if what, err := p.judgeBeyond(d, c); what != Keep || err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// climb judges at and returns what follows it in after, if at is whole.
+func (p *Plan) climb(at *candidate, after map[uint64]*candidate) (*candidate, error) {
+	next := after[at.id]
 	var pin *segment.Pin
 	if next != nil && next.first.Prev.Salt == at.header.Salt {
 		pin = &next.first.Prev
@@ -97,19 +117,40 @@ func (p *Plan) climb(at, next *candidate) (*candidate, error) {
 		p.accept(s)
 		return nil, nil
 	}
-	s.Proved = pin.Length // by the segment that follows, or it is given up with that
-	if s.X == pin.Length && s.EndChain == pin.Chain && s.EndLSN == pin.Last {
-		p.row(Facts{Role: RoleEarlier}, damage)
-		if pin.Durable < pin.Length {
-			s.Proved = pin.Durable
-			p.rewrite(s)
+	s.Proved = max(min(s.Proved, pin.Length), pin.Durable)
+	whole := s.X == pin.Length && s.EndChain == pin.Chain && s.EndLSN == pin.Last
+	newer := s.claims.Sealed
+	if !whole && !newer {
+		if newer, err = provedBy(next, after); err != nil {
+			return nil, err
 		}
+	}
+	if newer {
+		s.Proved = pin.Length
+	}
+	p.row(Facts{Role: RoleEarlier, Below: s.X < s.Proved || !whole && s.X == pin.Length, Torn: !whole,
+		Sealed: s.claims.Sealed, Unproved: s.EndFrame > s.Proved}, damage)
+	if whole {
+		p.rewrite(s)
 		return next, nil
 	}
-	p.row(Facts{Role: RoleEarlier, Below: true, Torn: true}, damage)
-	s.Durable = s.EndLSN
+	if s.Durable, err = s.provedLSN(at.read); err != nil {
+		return nil, err
+	}
 	p.accept(s)
 	return nil, nil
+}
+
+// provedBy reports whether next, or one that follows it, claims that something of it
+// was durable: then all before was.
+func provedBy(next *candidate, after map[uint64]*candidate) (bool, error) {
+	for ; next != nil; next = after[next.id] {
+		c, err := segment.FindClaims(next.file, next.header, segment.HeaderSize, next.size)
+		if err != nil || c.Durable > segment.HeaderSize {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // newestMeta notes the newest meta that verifies anywhere: the one in force may

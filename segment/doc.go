@@ -110,7 +110,7 @@
 // file, (2) the magic is right, (3) the sum holds, (4) the kind and all flags
 // are known, (5) length is at least 8 and p + 8*length is a multiple of the
 // unit, (6) chain is the sum of the header before it, (7) base is the next LSN
-// and not 0, (8) durable is at least 4096, at least the durable of the header
+// and not 0, and base + records at most 2^64 - 1, (8) durable is at least 4096, at least the durable of the header
 // before, and at most p, (9) the kind is opening if and only if p is 4096, (10)
 // the reserved bytes are zero. For the header at 4096, (6) holds, and of (7) only
 // that base is not 0 is asked: section 5 asks more. The conditions are looked at

@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -117,7 +118,7 @@ func decodeGroup(b []byte) Group {
 		Length:  int64(binary.LittleEndian.Uint32(b[grpLength:])) * 8,
 		Records: binary.LittleEndian.Uint32(b[grpRecords:]),
 		Base:    LSN(binary.LittleEndian.Uint64(b[grpBase:])),
-		Durable: int64(binary.LittleEndian.Uint64(b[grpDurable:])),
+		Durable: int64(min(binary.LittleEndian.Uint64(b[grpDurable:]), math.MaxInt64)),
 		Chain:   binary.LittleEndian.Uint64(b[grpChain:]),
 		Body:    binary.LittleEndian.Uint64(b[grpBody:]),
 		Sum:     binary.LittleEndian.Uint64(b[grpSum:]),

@@ -37,11 +37,11 @@ func ReadFirst(r io.ReaderAt, path string, h Header, size int64) (First, error) 
 		return First{}, s.firstError()
 	}
 	o, ok := decodeOpening(s.Frame().Data, h.ID, g.Base)
-	if ok && o.incompat != 0 {
-		return First{}, &VersionError{Path: path, Offset: s.Frame().Off, What: fmt.Sprintf("feature word %#x", o.incompat)}
-	}
 	if !ok || s.Frame().Type != typeOpening || g.Chain != o.Prev.Chain {
 		return First{}, &CorruptError{Path: path, Offset: s.Frame().Off, LSN: g.Base, Reason: "the opening of the segment"}
+	}
+	if o.incompat != 0 {
+		return First{}, &VersionError{Path: path, Offset: s.Frame().Off, What: fmt.Sprintf("feature word %#x", o.incompat)}
 	}
 	first := First{Opening: o, Base: g.Base, Chain: g.Sum, End: s.Frame().End()}
 	for more, n := s.Frame().More, 0; more; n++ {

@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"io"
+	"math"
 
 	"github.com/cespare/xxhash/v2"
 )
@@ -235,8 +236,8 @@ func (s *Scanner) checkHeader(b []byte, g Group) string {
 		return "the group does not follow the one before it"
 	case s.next != 0 && g.Base != s.next:
 		return "base LSN of the group"
-	case g.Base == 0:
-		return "base LSN of the group is 0"
+	case g.Base == 0, g.Kind < firstSkipped && uint64(g.Base) > math.MaxUint64-uint64(g.Records):
+		return "base LSN of the group"
 	case g.Durable < HeaderSize || g.Durable < s.durable || g.Durable > s.off:
 		return "watermark of the group"
 	case (g.Kind == KindOpening) != (s.off == HeaderSize):

@@ -124,7 +124,7 @@ func (l *Log) outcome(seq uint64, durable bool) (done bool, err error) {
 }
 
 // await returns the outcome of the append at seq, and leads where that is what
-// it takes. A nil ctx never ends.
+// it takes.
 func (l *Log) await(ctx context.Context, seq uint64, durable bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,7 +134,7 @@ func (l *Log) await(ctx context.Context, seq uint64, durable bool) error {
 		}
 		if !l.mu.leading {
 			l.mu.leading = true
-			if ctx == nil || ctx.Done() == nil {
+			if ctx.Done() == nil {
 				l.turn(durable)
 				continue
 			}
@@ -157,14 +157,10 @@ func (l *Log) park(ctx context.Context, seq uint64, durable bool) error {
 	w := l.mu.waiters.push(seq, durable)
 	l.mu.Unlock()
 	var err error
-	if ctx == nil {
-		<-w.wake
-	} else {
-		select {
-		case <-w.wake:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
+	select {
+	case <-w.wake:
+	case <-ctx.Done():
+		err = ctx.Err()
 	}
 	l.mu.Lock()
 	if err != nil && w.queued {
@@ -191,7 +187,7 @@ func (l *Log) turn(durable bool) {
 		l.lead.gather.wait()
 		l.mu.Lock()
 	}
-	r := l.take(durable || l.mu.waiters.durable > 0)
+	r := l.take(durable || l.mu.waiters.durable > 0 || l.syncDue())
 	l.mu.Unlock()
 	l.process(r)
 	l.mu.Lock()
@@ -232,7 +228,7 @@ func (l *Log) exclusive(f func(*round) error) error {
 // says that the log has ended; then the lead was not taken.
 func (l *Log) takeLead() error {
 	for l.mu.leading {
-		if err := l.park(nil, noSeq, false); err != nil {
+		if err := l.park(context.Background(), noSeq, false); err != nil {
 			return err
 		}
 	}

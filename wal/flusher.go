@@ -97,10 +97,23 @@ func (l *Log) dueAt(now time.Time) (at time.Time, work bool) {
 		return at, false
 	case l.mu.written == l.mu.synced:
 		return l.mu.lastTurn.Add(markAfter), l.mu.unmarked
-	case l.opts.Sync == SyncInterval:
-		return l.mu.dirtySince.Add(l.opts.SyncEvery), true
 	}
-	return l.mu.dirtySince.Add(syncAfter), true
+	return l.syncAt(), true
+}
+
+// syncAt returns when what was written must be synced. Requires mu, and that
+// something is not synced.
+func (l *Log) syncAt() time.Time {
+	if l.opts.Sync == SyncInterval {
+		return l.mu.dirtySince.Add(l.opts.SyncEvery)
+	}
+	return l.mu.dirtySince.Add(syncAfter)
+}
+
+// syncDue reports whether whoever leads now must sync, although nobody waits for
+// it. Requires mu.
+func (l *Log) syncDue() bool {
+	return l.opts.Sync != SyncNone && l.mu.written != l.mu.synced && !time.Now().Before(l.syncAt())
 }
 
 // flushDue does what is due, if nobody leads.

@@ -165,7 +165,7 @@ func (k *keeper) seal(l *Log, list []retired) {
 					l.hooks.sealed(r.extent)
 				}
 			} else {
-				err = r.writer.File().Truncate(r.end)
+				err = r.writer.Trim() // not at the pin: the opening step may reach behind it
 			}
 			if err != nil {
 				l.logger.Warn("wal: a segment stays without a seal", "path", r.extent.path, "err", err)

@@ -164,7 +164,7 @@ func (l *Log) Append(data []byte) (LSN, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := l.await(nil, p.seq, l.opts.Sync == SyncAlways); err != nil {
+	if err := l.await(context.Background(), p.seq, l.opts.Sync == SyncAlways); err != nil {
 		return 0, err
 	}
 	return p.First, nil
@@ -189,7 +189,7 @@ func (l *Log) AppendBatch(b *Batch) (first LSN, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := l.await(nil, p.seq, l.opts.Sync == SyncAlways); err != nil {
+	if err := l.await(context.Background(), p.seq, l.opts.Sync == SyncAlways); err != nil {
 		return 0, err
 	}
 	return p.First, nil

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -259,7 +260,7 @@ func (l *Log) Close() error {
 // meanwhile.
 func (l *Log) shut() error {
 	for l.mu.leading {
-		_ = l.park(nil, noSeq, false) // without a context it does not fail
+		_ = l.park(context.Background(), noSeq, false) // without a context it does not fail
 	}
 	l.mu.leading = true
 	r := l.take(true)

@@ -98,11 +98,6 @@ type Hooks struct {
 	Failed    func(err error)          // the log takes no appends any more
 }
 
-func (h *Hooks) any() bool {
-	return h.Recovered != nil || h.Rotated != nil || h.Sealed != nil || h.Truncated != nil ||
-		h.SlowSync != nil || h.NoSpace != nil || h.Failed != nil
-}
-
 // withDefaults returns a copy of o in which nothing is left to be defaulted, or
 // an error that names the option and its value.
 func (o *Options) withDefaults() (Options, error) {

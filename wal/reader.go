@@ -67,7 +67,9 @@ func (r *Reader) Next() bool {
 	for {
 		if r.at == nil {
 			if err := r.enter(spent); err != nil {
-				r.err = r.overtaken(err)
+				if r.overtaken(err) {
+					continue
+				}
 				return false
 			}
 		}
@@ -91,7 +93,9 @@ func (r *Reader) Next() bool {
 			continue // the header of a group
 		}
 		if !r.scan.AtLimit() {
-			r.err = r.overtaken(r.scan.Stop().Err)
+			if r.overtaken(r.scan.Stop().Err) {
+				continue
+			}
 			return false
 		}
 		if !r.ready() { // caught up
@@ -166,20 +170,22 @@ func (r *Reader) enter(spent *extent) error {
 	return nil
 }
 
-// overtaken returns what a read that failed with err means, when the log may
-// have been truncated meanwhile.
-func (r *Reader) overtaken(err error) error {
+// overtaken sets err to what a read that failed with err means when the log may
+// have been truncated meanwhile. It returns true if the record is there all the
+// same, in another segment by now.
+func (r *Reader) overtaken(err error) bool {
 	r.at = nil
-	if r.log.look(); !r.ready() && r.err != nil {
-		return r.err
+	if r.log.look(); !r.ready() {
+		return false
 	}
+	if errors.Is(err, errGone) && !r.log.isClosed() {
+		return true
+	}
+	r.err = err
 	if errors.Is(err, errGone) {
-		if r.log.isClosed() {
-			return ErrClosed
-		}
-		return lsnError(ErrTruncated, r.next, LSN(r.log.first.Load()))
+		r.err = ErrClosed
 	}
-	return err
+	return false
 }
 
 // Record returns the record that Next stepped to. Its Data belongs to the reader

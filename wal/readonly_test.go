@@ -23,7 +23,7 @@ func (l *testLog) view() *testLog {
 }
 
 // later lets so much time pass that a read-only log looks again.
-func later() { time.Sleep(2 * lookEvery) } // real time: none, it runs in a bubble
+func later() { time.Sleep(2 * time.Millisecond) } // real time: none, it runs in a bubble
 
 func TestReadOnlySeesWhatTheWriterDoes(t *testing.T) {
 	bubble(t, Options{SegmentSize: small}, func(t *testing.T, l *testLog) {
@@ -147,7 +147,7 @@ func TestReadOnlyDurableIsWhatWatermarksProve(t *testing.T) {
 		v := l.view()
 		require.Equal(t, LSN(3), v.LastLSN())
 		require.Equal(t, LSN(2), v.DurableLSN(), "nothing behind the last group claims it yet")
-		time.Sleep(2 * markAfter)
+		time.Sleep(200 * time.Millisecond)
 		require.Equal(t, LSN(3), v.DurableLSN(), "the mark of an idle log does")
 	})
 	bubble(t, Options{Sync: SyncNone}, func(t *testing.T, l *testLog) {
@@ -168,7 +168,7 @@ func TestReadOnlyFollowLooksEvery50Milliseconds(t *testing.T) {
 		l.fill(2)
 		v := l.view()
 		stop, cancel := context.WithCancel(ctx)
-		got := make(chan LSN, 1000)
+		got := make(chan string, 1000)
 		ended := make(chan error, 1)
 		go func() {
 			for r, err := range v.Follow(stop, 1) {
@@ -176,21 +176,23 @@ func TestReadOnlyFollowLooksEvery50Milliseconds(t *testing.T) {
 					ended <- err
 					return
 				}
-				require.Equal(t, l.want[r.LSN], string(r.Data))
-				got <- r.LSN
+				got <- string(r.Data)
 			}
 		}()
 		synctest.Wait()
 		require.Len(t, got, 2)
 		for range 3 {
 			l.fill(50)
-			time.Sleep(followEvery + lookEvery)
+			time.Sleep(51 * time.Millisecond)
 			synctest.Wait()
 			require.Len(t, got, int(l.LastLSN()))
 		}
 		require.Greater(t, len(l.Segments()), 2)
+		for lsn := LSN(1); lsn <= l.LastLSN(); lsn++ {
+			require.Equal(t, l.want[lsn], <-got)
+		}
 		l.truncateBack(100)
-		time.Sleep(followEvery + lookEvery)
+		time.Sleep(51 * time.Millisecond)
 		require.ErrorIs(t, <-ended, ErrRewound)
 		cancel()
 	})

@@ -83,7 +83,7 @@ func TestAsyncIsHandedOverWithinAMillisecond(t *testing.T) {
 			l.async("a")
 			require.Zero(t, l.LastLSN(), "nobody waits for it")
 			require.NotZero(t, l.Stats().QueuedBytes)
-			time.Sleep(handAfter)
+			time.Sleep(time.Millisecond)
 			synctest.Wait()
 			require.Equal(t, LSN(1), l.LastLSN())
 			require.Zero(t, l.Stats().QueuedBytes)
@@ -95,10 +95,11 @@ func TestAsyncIsHandedOverWithinAMillisecond(t *testing.T) {
 func TestAsyncIsSyncedWithinTenMilliseconds(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, l *testLog) {
 		l.async("a")
-		time.Sleep(handAfter)
+		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		require.Zero(t, l.LastLSN(), "handed over is not visible yet")
-		time.Sleep(syncAfter)
+		require.Zero(t, l.Stats().QueuedBytes)
+		time.Sleep(10 * time.Millisecond)
 		synctest.Wait()
 		require.Equal(t, LSN(1), l.DurableLSN())
 		require.Equal(t, LSN(1), l.LastLSN())
@@ -113,7 +114,7 @@ func TestAsyncIsSyncedWithinSyncEvery(t *testing.T) {
 			time.Sleep(500 * time.Millisecond)
 			require.Equal(t, LSN(i+1), l.LastLSN())
 		}
-		time.Sleep(handAfter)
+		time.Sleep(time.Millisecond)
 		synctest.Wait()
 		require.Equal(t, LSN(6), l.DurableLSN())
 	})
@@ -173,7 +174,7 @@ func TestReadersSeeOnlyWhatIsVisible(t *testing.T) {
 		b.SetMeta([]byte("m"))
 		p, err := l.AppendBatchAsync(&b)
 		require.NoError(t, err)
-		time.Sleep(2 * handAfter) // it is in the file, and not synced
+		time.Sleep(2 * time.Millisecond) // it is in the file, and not synced
 		l.is(1, 0)
 		require.Nil(t, l.Meta())
 		r, err := l.NewReader(1)

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 )
@@ -106,7 +107,7 @@ func (l *Log) TruncateBack(last LSN) error {
 	if err != nil {
 		return err
 	}
-	if err := l.await(nil, p.seq, true); err != nil {
+	if err := l.await(context.Background(), p.seq, true); err != nil {
 		return err
 	}
 	return l.claim()
@@ -137,7 +138,7 @@ func (l *Log) Reset(next LSN) error {
 	if err != nil {
 		return err
 	}
-	if err := l.await(nil, p.seq, true); err != nil {
+	if err := l.await(context.Background(), p.seq, true); err != nil {
 		return err
 	}
 	if err := l.claim(); err != nil {

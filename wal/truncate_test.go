@@ -3,8 +3,12 @@ package wal
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 
+	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/stretchr/testify/require"
 )
 
@@ -333,4 +337,60 @@ func TestHoldThatWasGivenBinds(t *testing.T) {
 	}
 	wg.Wait()
 	require.NotZero(t, given)
+}
+
+// A truncation that fails takes back what it reserved, and nothing of a reset
+// that was ordered meanwhile.
+func TestTruncateFrontThatFailsLeavesAResetAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stuck atomic.Bool
+		gate := make(chan struct{})
+		l := open(t, Options{FS: vfs.Wrap(vfs.NewMem(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
+			if c.Op == vfs.WriteAt && c.Name == "log/FRONT" && stuck.Load() {
+				<-gate
+				return 0, syscall.ENOSPC
+			}
+			return do(int(c.Size))
+		})}).fill(10)
+		stuck.Store(true)
+		front, reset := make(chan error, 1), make(chan error, 1)
+		go func() { front <- l.TruncateFront(5) }()
+		synctest.Wait()
+		go func() { reset <- l.Reset(100) }()
+		synctest.Wait()
+		stuck.Store(false)
+		close(gate)
+		require.ErrorIs(t, <-front, ErrNoSpace)
+		require.NoError(t, <-reset)
+		l.is(100, 99)
+		require.ErrorIs(t, second(l.Hold("h", 50)), ErrTruncated)
+		require.ErrorIs(t, l.TruncateBack(50), ErrTruncated)
+		l.fill(2).exact(100, 101)
+	})
+}
+
+func TestTruncateFrontThatFailsDropsNothing(t *testing.T) {
+	l, f := faultyLog(t, Options{SegmentSize: small})
+	l.fill(100)
+	f.Set(vfs.Fault{Err: syscall.ENOSPC, Match: func(c vfs.Call) bool { return c.Op == vfs.WriteAt && c.Name == "log/FRONT" }})
+	require.ErrorIs(t, l.TruncateFront(60), ErrNoSpace)
+	h, err := l.Hold("h", 1)
+	require.NoError(t, err)
+	h.Release()
+	l.is(1, 100).fill(3)
+	l.truncateFront(60)
+	l.exact(60, 103)
+}
+
+func TestLSNsNeverOverflow(t *testing.T) {
+	const top = LSN(1) << 63 // half of all LSNs can be appended behind it
+	l := open(t, Options{})
+	for _, above := range []LSN{top + 1, ^LSN(0)} {
+		require.ErrorContains(t, l.Reset(above), "9223372036854775808")
+		_, err := Open("new", &Options{FS: NewMemFS(), FirstLSN: above})
+		require.ErrorContains(t, err, "9223372036854775808")
+	}
+	l.reset(top)
+	l.fill(3).exact(top, top+2)
+	open(t, Options{FirstLSN: top}).fill(3).exact(top, top+2)
 }

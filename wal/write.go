@@ -41,18 +41,16 @@ type leader struct {
 	synced  progress // is durable
 
 	// What readers will see when it is published.
-	segments  []*extent // oldest first
-	touched   []*extent // of which nextEnd is not published
-	published uint64    // position of the stream
-	rewound   []LSN     // LastLSN()+1 after each truncation not yet published
-	dropped   []*extent // dead since then
+	segments []*extent // oldest first
+	touched  []*extent // of which nextEnd is not published
+	rewound  []LSN     // LastLSN()+1 after each truncation not yet published
+	dropped  []*extent // dead since then
 
 	front     segment.Front
 	frontFile vfs.File
 	frontDue  bool // FRONT does not name the active segment, and nothing else does
 
-	stats     Stats // of this round
-	slow      time.Duration
+	stats     Stats     // of this round
 	firstWork time.Time // when the oldest append that is not synced was written
 }
 

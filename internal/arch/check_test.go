@@ -271,9 +271,11 @@ func (c *checker) checkTypeNames(src *source) {
 	}
 }
 
-// checkCalls looks for untyped atomics anywhere, and for sleeps in tests.
+// checkCalls looks for untyped atomics anywhere, and for sleeps in tests. Files
+// that import testing/synctest sleep by a clock that waits for nobody.
 func (c *checker) checkCalls(src *source) {
 	atomics, clock := nameOf(src.ast, "sync/atomic"), nameOf(src.ast, "time")
+	bubble := nameOf(src.ast, "testing/synctest") != ""
 	realTime := c.realTimeLines(src.ast)
 	ast.Inspect(src.ast, func(node ast.Node) bool {
 		selector, ok := node.(*ast.SelectorExpr)
@@ -288,7 +290,7 @@ func (c *checker) checkCalls(src *source) {
 		if pkg.Name == atomics && untypedAtomic(name) {
 			c.report(src, selector, "atomic.%s: use a type of sync/atomic", name)
 		}
-		if src.test && pkg.Name == clock && name == "Sleep" && !realTime[c.line(selector.Pos())] {
+		if src.test && !bubble && pkg.Name == clock && name == "Sleep" && !realTime[c.line(selector.Pos())] {
 			c.report(src, selector, "a test sleeps without saying why: // real time: ...")
 		}
 		return true
