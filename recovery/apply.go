@@ -19,6 +19,7 @@ const (
 	stepFlip                    // flip the bits to of the byte at from, and sync it
 	stepCut                     // cut the file at from, and sync it
 	stepRemove                  // remove the file
+	stepAside                   // rename the file, so that it is no segment's any more
 	stepSyncDir
 )
 
@@ -40,6 +41,8 @@ func (s step) String() string {
 		return fmt.Sprintf("cut %s at %d", s.name, s.from)
 	case stepRemove:
 		return "remove " + s.name
+	case stepAside:
+		return "rename " + s.name + " to " + s.name + segment.QuarantinedExt
 	}
 	return "sync the directory"
 }
@@ -91,6 +94,8 @@ func (p *Plan) apply(s step) error {
 			return err
 		}
 		return nil
+	case stepAside:
+		return p.cfg.FS.Rename(path, path+segment.QuarantinedExt)
 	case stepSyncDir:
 		return p.cfg.FS.SyncDir(p.cfg.Dir)
 	}
@@ -149,8 +154,7 @@ func flip(file vfs.File, off int64, mask byte) error {
 // other modes it does nothing.
 func (p *Plan) Finish() error {
 	for _, name := range p.quarantine {
-		path := filepath.Join(p.cfg.Dir, name)
-		if err := p.cfg.FS.Rename(path, path+segment.QuarantinedExt); err != nil {
+		if err := p.apply(step{kind: stepAside, name: name}); err != nil {
 			return fmt.Errorf("recovery: %w", err)
 		}
 	}
@@ -158,6 +162,12 @@ func (p *Plan) Finish() error {
 		return p.cfg.FS.SyncDir(p.cfg.Dir)
 	}
 	return nil
+}
+
+// setAside plans what a point-in-time recovery that was interrupted left to do.
+func (p *Plan) setAside(name string) {
+	p.removals = append(p.removals, step{kind: stepAside, name: name})
+	p.Report.Quarantined = append(p.Report.Quarantined, name)
 }
 
 // removeAll plans the removal of files that nothing refers to, in any order.

@@ -160,7 +160,7 @@ func (p *Plan) judgeBeyond(d *directory, c *candidate) (Action, error) {
 		damaged(c.openErr, c.path))
 	if r.Action == Remove && !claims.Zero { // the first records of a segment, and with them what could have been acknowledged
 		p.Report.Tail = TailAmbiguous
-		if claims.Hole {
+		if tornAt(segment.HeaderSize, claims) {
 			p.Report.Tail = TailTorn
 		}
 		p.Report.CutPath, p.Report.CutAt = c.path, segment.HeaderSize
@@ -198,6 +198,7 @@ func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) (torn ui
 	}
 	p.row(s.facts(), func(why string) *segment.CorruptError { return s.corrupt(why, true) })
 	p.accept(s)
+	p.noteGivenUp(d, top)
 	chain := []uint64{top.id}               // newest first
 	proved := s.Proved > segment.HeaderSize // all before at is
 	for {
@@ -226,6 +227,7 @@ func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) (torn ui
 		}
 		at.close()
 		at = c
+		p.noteGivenUp(d, c)
 		if c.openErr != nil {
 			switch what, err := p.judgeBeyond(d, c); {
 			case err != nil, what == Refuse:
@@ -242,6 +244,7 @@ func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) (torn ui
 			return 0, err
 		}
 		if died {
+			p.Renew = true // what proved c goes
 			p.removeAllOf(d, c.id+1, chain[0])
 			chain = []uint64{c.id}
 		}
@@ -249,6 +252,19 @@ func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) (torn ui
 	}
 	p.finishChain(at, chain, older)
 	return 0, nil
+}
+
+// noteGivenUp notes which segments c's opening says are to be kept aside.
+func (p *Plan) noteGivenUp(d *directory, c *candidate) {
+	if c.first.Compat&segment.CompatGivenUp == 0 {
+		return
+	}
+	if p.aside == nil {
+		p.aside = map[uint64]bool{}
+	}
+	for _, id := range d.segments {
+		p.aside[id] = p.aside[id] || c.first.Prev.ID < id && id < c.id
+	}
 }
 
 // openEarlier opens the segment that pin names; a salt of 0 is not known. proved
@@ -360,7 +376,11 @@ func (p *Plan) finishChain(root *candidate, chain, older []uint64) {
 		in[chain[i]] = true
 	}
 	for _, id := range older {
-		if !in[id] && p.Last != nil && id < p.Last.ID {
+		switch {
+		case in[id], p.Last == nil, id > p.Last.ID:
+		case p.aside[id]:
+			p.setAside(segment.Name(id))
+		default:
 			p.removeAll([]string{segment.Name(id)}) // dead, or older than a reset
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/segment"
@@ -65,11 +66,16 @@ type Plan struct {
 	// be opened before the log is used, so that it ends the last one for good.
 	Renew bool
 
+	// GivenUp says that what the log gave up is to be kept aside: the next
+	// segment's opening must say so. See [segment.CompatGivenUp].
+	GivenUp bool
+
 	cfg        Config
-	front      []step   // of FRONT, before anything is removed by what it says
-	repairs    []step   // of the segments that stay
-	removals   []step   // of files that the log does not consist of
-	quarantine []string // names of what a point-in-time recovery gives up
+	front      []step          // of FRONT, before anything is removed by what it says
+	repairs    []step          // of the segments that stay
+	removals   []step          // of files that the log does not consist of
+	aside      map[uint64]bool // ids of segments that an earlier point-in-time recovery gave up
+	quarantine []string        // names of what a point-in-time recovery gives up
 	refusal    error
 }
 
@@ -170,12 +176,8 @@ func (d *directory) highest() uint64 {
 }
 
 func (d *directory) has(id uint64) bool {
-	for _, have := range d.segments {
-		if have == id {
-			return true
-		}
-	}
-	return false
+	_, found := slices.BinarySearch(d.segments, id)
+	return found
 }
 
 // list sorts the names in the directory.
@@ -278,6 +280,9 @@ func (p *Plan) conclude() {
 		r.Last = 0
 	}
 	r.Durable = min(max(r.Durable, r.First-1), r.Last)
+	if r.Tail != TailClean && r.LostFrom == 0 { // not one segment is left
+		r.LostFrom, r.LostTo = r.Last+1, max(r.LostTo, r.Last)
+	}
 	if e := p.cfg.ExpectLSN; e > r.Last && p.refusal == nil {
 		path := filepath.Join(p.cfg.Dir, segment.FrontName)
 		var off int64

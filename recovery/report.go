@@ -17,8 +17,8 @@ type Tail uint8
 const (
 	// TailClean: every byte behind the last record is zero, or absent.
 	TailClean Tail = iota
-	// TailTorn: an interrupted write was cut off: at least one of its sectors
-	// never reached the file, or the file ends inside it.
+	// TailTorn: an interrupted write was cut off: where a header would be there
+	// are zeros, before something else, or the file ends inside what was written.
 	TailTorn
 	// TailAmbiguous: what was cut off may be a group that was acknowledged and
 	// is damaged; nothing behind it says whether it was durable.

@@ -46,8 +46,11 @@ func (p *Plan) salvage(d *directory) error {
 		if !kept[id] {
 			p.quarantine = append(p.quarantine, segment.Name(id))
 			p.Report.Quarantined = append(p.Report.Quarantined, segment.Name(id))
-			p.Renew = true
+			p.Renew, p.GivenUp = true, true
 		}
+	}
+	if len(p.Report.Corruptions) > 0 {
+		p.Renew = true // what was accepted is not to be found again
 	}
 	return p.newestMeta(d, opened)
 }
@@ -87,9 +90,11 @@ func (p *Plan) withoutRoot(d *directory, c *candidate, after map[uint64]*candida
 		p.row(Facts{Role: RoleEarlier, File: FileAbsent}, damaged(nil, segment.Path(p.cfg.Dir, p.Front.Oldest)))
 		return nil, nil
 	}
-	if newer, err := provedBy(after[c.id], after); newer || err != nil {
-		p.row(Facts{Role: RoleEarlier, Below: true}, damaged(c.openErr, c.path))
+	if newer, err := provedBy(after[c.id], after); err != nil {
 		return nil, err
+	} else if newer && c.headErr == nil {
+		p.row(Facts{Role: RoleEarlier, Below: true}, damaged(c.openErr, c.path))
+		return nil, nil
 	}
 	if what, err := p.judgeBeyond(d, c); what != Keep || err != nil {
 		return nil, err

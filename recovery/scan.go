@@ -164,6 +164,13 @@ func (s *Scan) Pin() segment.Pin {
 	return segment.Pin{ID: s.ID, Salt: s.Header.Salt, Length: s.End, Durable: s.End, Chain: s.EndChain, Last: s.EndLSN}
 }
 
+// tornAt reports whether what stands at x, the first position that does not
+// verify, shows that a write was interrupted: no header of a group or of a frame
+// is all zero, and damage does not make it so.
+func tornAt(x int64, c segment.Claims) bool {
+	return c.Zero || c.First >= x+segment.FrameHeaderSize
+}
+
 // unflip looks for one bit that, flipped, makes a torn tail whole, and returns
 // the scan that reads it so; nil if there is none. What the sums then verify was
 // written so: a tail that is whole but for one bit was damaged, and not torn, and
@@ -216,8 +223,7 @@ func (s *Scan) tail() (t Tail, from, to LSN) {
 	if s.inGroup {
 		to = max(to, s.groupLast)
 	}
-	const sector = 512
-	if s.claims.Hole || s.inGroup && s.groupEnd > (s.claims.Used+sector-1)/sector*sector {
+	if tornAt(s.X, s.claims) || s.inGroup && s.groupEnd > s.Size {
 		return TailTorn, from, to
 	}
 	return TailAmbiguous, from, to

@@ -14,6 +14,7 @@ type Claims struct {
 	Last    LSN    // the highest LSN that one of them speaks of; 0: none
 	Zero    bool   // every byte is zero
 	Hole    bool   // a whole sector is zero before a byte that is not
+	First   int64  // offset of the first byte that is not zero; 0 if there is none
 	Used    int64  // offset behind the last byte that is not zero; off if there is none
 	Newer   string // what in one of them this version does not know
 }
@@ -82,6 +83,13 @@ func (c *Claims) findUsed(b []byte, off int64, empty bool) bool {
 		if allZero(b[:n]) {
 			empty = empty || n == sector
 		} else {
+			if c.Zero {
+				first := int64(0)
+				for b[first] == 0 {
+					first++
+				}
+				c.First = off + first
+			}
 			c.Zero = false
 			c.Hole = c.Hole || empty
 			last := n

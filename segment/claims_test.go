@@ -35,7 +35,7 @@ func TestClaimsAreFoundAtEveryMultipleOf8(t *testing.T) {
 		}
 		for _, off := range places {
 			put(b, off, 4200)
-			require.Equal(t, Claims{Durable: 4200, At: off, Headers: 1, Last: 40, Used: int64(len(bytes.TrimRight(b, "\x00"))),
+			require.Equal(t, Claims{Durable: 4200, At: off, Headers: 1, Last: 40, First: off, Used: int64(len(bytes.TrimRight(b, "\x00"))),
 				Hole: off/sector > (start+sector-1)/sector}, claims(t, b, start), "start %d, header at %d", start, off)
 			b[off+grpSum] ^= 1
 			got := claims(t, b, start)
@@ -59,9 +59,9 @@ func TestTheHighestWatermarkCounts(t *testing.T) {
 	put(b, 4160, 4100)
 	put(b, 4400, 4300)
 	put(b, 4600, 4200)
-	require.Equal(t, Claims{Durable: 4300, At: 4400, Headers: 3, Last: 40, Used: 4664}, claims(t, b, HeaderSize))
+	require.Equal(t, Claims{Durable: 4300, At: 4400, Headers: 3, Last: 40, First: 4160, Used: 4664}, claims(t, b, HeaderSize))
 	b[4400] ^= 1
-	require.Equal(t, Claims{Durable: 4200, At: 4600, Headers: 2, Last: 40, Used: 4664}, claims(t, b, HeaderSize))
+	require.Equal(t, Claims{Durable: 4200, At: 4600, Headers: 2, Last: 40, First: 4160, Used: 4664}, claims(t, b, HeaderSize))
 }
 
 // TestZeroSectorsAreHolesOnlyBeforeWhatIsNot is about where a disk's sectors
@@ -73,12 +73,12 @@ func TestZeroSectorsAreHolesOnlyBeforeWhatIsNot(t *testing.T) {
 		want  Claims
 	}{
 		"nothing":                       {4096, nil, Claims{Zero: true, Used: 4096}},
-		"the last byte":                 {4096, []int64{6143}, Claims{Hole: true, Used: 6144}},
-		"the first byte":                {4096, []int64{4096}, Claims{Used: 4097}},
-		"a byte in each sector":         {4096, []int64{4096, 4700, 5200, 6000}, Claims{Used: 6001}},
-		"a sector between":              {4096, []int64{4096, 5200}, Claims{Hole: true, Used: 5201}},
-		"511 zero bytes and a sector":   {4097, []int64{4608}, Claims{Used: 4609}},
-		"less than a sector in between": {4096, []int64{4097, 5119}, Claims{Used: 5120}},
+		"the last byte":                 {4096, []int64{6143}, Claims{Hole: true, First: 6143, Used: 6144}},
+		"the first byte":                {4096, []int64{4096}, Claims{First: 4096, Used: 4097}},
+		"a byte in each sector":         {4096, []int64{4096, 4700, 5200, 6000}, Claims{First: 4096, Used: 6001}},
+		"a sector between":              {4096, []int64{4096, 5200}, Claims{Hole: true, First: 4096, Used: 5201}},
+		"511 zero bytes and a sector":   {4097, []int64{4608}, Claims{First: 4608, Used: 4609}},
+		"less than a sector in between": {4096, []int64{4097, 5119}, Claims{First: 4097, Used: 5120}},
 		"before the start":              {4608, []int64{4096}, Claims{Zero: true, Used: 4608}},
 	} {
 		b := make([]byte, 6144)
@@ -98,7 +98,7 @@ func TestHoleAcrossChunks(t *testing.T) {
 			clear(b[sectorOff : sectorOff+sector])
 			require.True(t, claims(t, b, start).Hole)
 			b[sectorOff+sector-1] = 1
-			require.Equal(t, Claims{Used: int64(len(b))}, claims(t, b, start))
+			require.Equal(t, Claims{First: start, Used: int64(len(b))}, claims(t, b, start))
 			clear(b[sectorOff:])
 			require.False(t, claims(t, b, start).Hole, "nothing stands behind")
 		}

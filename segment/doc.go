@@ -156,7 +156,8 @@
 //	                      id is not its own less one
 //	56   time       i64   nanoseconds since 1970
 //	64   incompat   u64   as in the header
-//	72   compat     u64   as in the header
+//	72   compat     u64   as in the header; bit 0 GIVENUP: segments between id and
+//	                      this one were given up as damaged, not truncated
 //	80   -          48    zero
 //
 // If id is 0, all of salt to last are 0 and irregular is the segment's own id.

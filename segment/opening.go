@@ -2,6 +2,11 @@ package segment
 
 import "encoding/binary"
 
+// CompatGivenUp is a bit of [Opening.Compat]: the segment was begun by a
+// point-in-time recovery, and the segments between it and the one it follows are
+// not to be deleted but kept aside. Section 5.
+const CompatGivenUp = 1 << 0
+
 const (
 	openingSize = 128
 	sealSize    = 64

@@ -76,7 +76,7 @@ func TestUnknownAndDamagedIsDamaged(t *testing.T) {
 		require.Equal(t, StopInvalid, stop.Kind)
 		claims, err := FindClaims(bytes.NewReader(b), s.w.Header(), off, s.w.Off())
 		require.NoError(t, err)
-		require.Equal(t, Claims{Used: s.w.Off()}, claims)
+		require.Equal(t, Claims{First: off, Used: s.w.Off()}, claims)
 	}
 }
 

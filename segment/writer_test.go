@@ -248,7 +248,7 @@ func TestSealClaimsAllBefore(t *testing.T) {
 	s.seal()
 	claims, err := FindClaims(s.w.File(), s.w.Header(), end, s.w.Off())
 	require.NoError(t, err)
-	require.Equal(t, Claims{Durable: end, At: end, Headers: 1, Sealed: true, Last: 11, Used: claims.Used}, claims)
+	require.Equal(t, Claims{Durable: end, At: end, Headers: 1, Sealed: true, Last: 11, First: end, Used: claims.Used}, claims)
 }
 
 func TestSealBeforeSyncPanics(t *testing.T) {

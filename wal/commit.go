@@ -269,7 +269,7 @@ func (l *Log) take(sync bool) *round {
 // hands the lead on. Requires mu and the lead, which it gives up.
 func (l *Log) settle(r *round) {
 	l.mu.written, l.mu.synced = l.lead.written.seq, l.lead.synced.seq
-	l.mu.dirtySince, l.mu.lastTurn, l.mu.unmarked = l.lead.firstWork, time.Now(), l.lead.tail != nil && l.lead.marked != markNone
+	l.mu.dirtySince, l.mu.lastTurn, l.mu.unmarked = l.lead.firstWork, time.Now(), l.lead.tail != nil && (l.lead.marked != markNone || !l.lead.frontDue.IsZero())
 	if r.failed != nil && l.mu.failed == nil {
 		l.mu.failed = fmt.Errorf("%w: %w", ErrFailed, r.failed)
 		l.mu.unknown = l.lead.handed

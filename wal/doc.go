@@ -44,8 +44,9 @@
 // its own; what fails below the highest watermark was durable, and is corruption;
 // what fails above it is a torn tail. The one group that the last sync covered,
 // and that nothing behind it claims yet, is the exception: damaged, it is cut and
-// reported as ambiguous. A log that is idle for 100 ms claims it, and so do Close
-// and the next append; [Options.ExpectLSN] decides for who knows better.
+// reported as ambiguous. A log that is idle for 100 ms claims it, unless its
+// policy is SyncNone, and so do Close and the next append; [Options.ExpectLSN]
+// decides for who knows better.
 //
 // Open reads what a crash can have touched and no more. Damage to older records
 // is found by who reads them, since every read verifies, and by

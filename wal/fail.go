@@ -17,6 +17,13 @@ type fatalError struct{ err error }
 func (e *fatalError) Error() string { return e.err.Error() }
 func (e *fatalError) Unwrap() error { return e.err }
 
+// unreadError is an error of reading what an op needs to know before anything is
+// written for it.
+type unreadError struct{ err error }
+
+func (e *unreadError) Error() string { return e.err.Error() }
+func (e *unreadError) Unwrap() error { return e.err }
+
 // isFatal reports whether err ends the log: everything does, but for want of
 // space, and for failing to make a file.
 func isFatal(err error) bool {
@@ -37,6 +44,11 @@ func isFatal(err error) bool {
 // file is cut behind the last whole group and synced, so that those groups are
 // durable and the one that failed never comes back.
 func (l *Log) failWrite(r *round, from uint64, err error) {
+	var unread *unreadError
+	if errors.As(err, &unread) {
+		r.cutFrom, r.cutErr = from, fmt.Errorf("wal: truncation: %w", err)
+		return
+	}
 	if isFatal(err) {
 		r.failed = err
 		return

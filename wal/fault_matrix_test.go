@@ -133,33 +133,30 @@ func logOf(n int) func(*testing.T) *vfs.Mem {
 // a part, and nothing proves the group before it.
 func tornLog(t *testing.T) *vfs.Mem {
 	c := vfs.NewCrash(512)
-	var state *vfs.State
+	var torn *vfs.Mem
+	armed := false
 	fsys := vfs.Wrap(c, func(call vfs.Call, do func(int) (int, error)) (int, error) {
-		if call.Op == vfs.Sync && state == nil && call.Off == 0 {
-			if s := c.State(); len(s.Choices()) > 8 {
-				state = s
-			}
+		if armed && call.Op == vfs.Sync && torn == nil {
+			state := c.State()
+			picks := state.Newest()
+			picks[len(picks)/2] = 0
+			torn = state.Image(picks)
 		}
 		return do(int(call.Size))
 	})
 	o := faultOptions
-	o.FS = fsys
+	o.FS, o.SegmentSize = fsys, 64<<10 // nothing happens in the background
 	l, err := Open("log", &o)
 	require.NoError(t, err)
 	for i := range 3 {
 		_, err := l.Append([]byte(fmt.Sprintf("old%05d", i)))
 		require.NoError(t, err)
 	}
-	state = nil
+	armed = true
 	_, err = l.Append([]byte("old00003" + strings.Repeat("-", 6000)))
 	require.NoError(t, err)
-	require.NotNil(t, state)
-	picks := state.Newest()
-	picks[len(picks)/2] = 0
-	m := state.Image(picks)
-	c.Kill()
-	_ = l.Close()
-	return m
+	require.NoError(t, l.Close())
+	return torn
 }
 
 // together has several goroutines append, one follow and one close, so that

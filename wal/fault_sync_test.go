@@ -18,8 +18,15 @@ func openOn(t *testing.T, fsys FS) *Log {
 	t.Helper()
 	o := faultOptions
 	o.FS = fsys
+	return openWith(t, o)
+}
+
+// openWith opens the log with these options, and closes it when the test ends.
+func openWith(t *testing.T, o Options) *Log {
+	t.Helper()
 	l, err := Open("log", &o)
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
 	return l
 }
 
@@ -76,7 +83,8 @@ func TestFailedSyncEndsTheLog(t *testing.T) {
 
 			time.Sleep(time.Second) // the flusher must leave it alone
 			require.ErrorIs(t, l.Close(), ErrFailed)
-			require.Equal(t, 1, strings.Count(trace.Take(), "sync 0"), "calls of sync for what failed")
+			calls := trace.Take()
+			require.Equal(t, 1, strings.Count(calls, ".seg: ")+strings.Count(calls, "sync 0000000000000001.seg\n"), "calls of sync for what failed:\n%s", calls)
 
 			l = openOn(t, faulty) // on the same system, so that all that was written is there
 			requireHolds(t, l, 1, "durable", "a", "b", "c")

@@ -132,7 +132,8 @@ func (l *Log) flushDue() {
 	}
 	r := l.take(false)
 	l.mu.Unlock()
-	if l.mark(r, true); r.failed == nil {
+	if err := l.mark(r, true); err == nil && r.failed == nil {
+		l.nameNewest(r)
 		l.process(r)
 	}
 	l.mu.Lock()

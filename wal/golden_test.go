@@ -215,7 +215,7 @@ func TestCallsOfOpen(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				trace := vfs.NewTrace(c.mem(t))
 				trace.Also(vfs.ReadAt, vfs.Open, vfs.List, vfs.Lock)
-				l := openOn(t, trace); t.Log(l.Recovery())
+				openOn(t, trace)
 				synctest.Wait()
 				golden(t, c.name, trace.Take())
 			})

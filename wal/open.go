@@ -212,7 +212,11 @@ func (l *Log) afterRecovery(plan *recovery.Plan) error {
 		if !plan.Renew || r.failed != nil {
 			return nil
 		}
+		if plan.GivenUp {
+			l.lead.compat = segment.CompatGivenUp
+		}
 		err := l.begin(r)
+		l.lead.compat = 0
 		if err == nil && r.failed == nil {
 			err = l.mark(r, true)
 		}
@@ -310,11 +314,7 @@ func (l *Log) finish(r *round) {
 			l.logger.Warn("wal: space behind the log stays reserved", "path", ld.tail.Path(), "err", err)
 		}
 	}
-	if ld.frontDue {
-		if err := l.writeFront(r, ld.written.first, 0); err != nil {
-			l.logger.Warn("wal: FRONT is behind", "err", err)
-		}
-	}
+	l.nameNewest(r)
 }
 
 // end closes the log to readers.

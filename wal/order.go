@@ -11,6 +11,10 @@ import (
 // before an append waits. One append may be larger.
 const queueSize = 4 << 20
 
+// maxBatchFrames is how many bytes a batch may take with the headers of its
+// records: half of what a segment can hold.
+const maxBatchFrames = 16 << 30
+
 // queue is what was ordered and is still to be written. It knows nothing of
 // segments and offsets: where its records go is decided by the leader that takes
 // it, so that nothing in it has to be undone when a write fails.
@@ -82,6 +86,8 @@ func (l *Log) orderBatch(b *Batch, waits bool) (Pending, error) {
 		return Pending{}, fmt.Errorf("%w: a meta of %d bytes, at most %d", ErrTooLarge, len(b.meta), MaxMetaSize)
 	case int64(b.Size()) > limit:
 		return Pending{}, fmt.Errorf("%w: a batch of %d bytes, at most %d", ErrTooLarge, b.Size(), limit)
+	case int64(len(b.drafts)) > maxBatchFrames:
+		return Pending{}, fmt.Errorf("%w: a batch of %d records that take %d bytes, at most %d", ErrTooLarge, b.records, len(b.drafts), int64(maxBatchFrames))
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -120,6 +126,7 @@ func (l *Log) orderReset(next LSN) (Pending, error) {
 		return Pending{}, err
 	}
 	l.mu.first, l.mu.next = next, next
+	l.mu.resets++
 	return l.push(op{truncate: truncateAll, waits: true}), nil
 }
 

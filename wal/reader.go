@@ -101,9 +101,12 @@ func (r *Reader) Next() bool {
 		if !r.ready() { // caught up
 			return false
 		}
-		if end := r.at.end.Load(); end > r.scan.Limit() {
-			r.scan.SetLimit(end)
-		} else {
+		switch {
+		case r.at == nil: // the log was taken back meanwhile, not below the reader
+			spent = nil
+		case r.at.end.Load() > r.scan.Limit():
+			r.scan.SetLimit(r.at.end.Load())
+		default:
 			spent, r.at = r.at, nil
 		}
 	}

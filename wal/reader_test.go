@@ -596,3 +596,30 @@ func TestReadersBesideWritersAndTruncations(t *testing.T) {
 		require.NotZero(t, read.Load())
 	})
 }
+
+// The truncation comes between the look at what is visible and the read of it.
+func TestReaderAtItsLimitMeetsATruncation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var armed atomic.Bool
+		gate := make(chan struct{})
+		l := open(t, Options{SegmentSize: small, FS: vfs.Wrap(vfs.NewMem(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
+			if c.Op == vfs.Stat && armed.Swap(false) {
+				<-gate
+			}
+			return do(int(c.Size))
+		})}).fillSegments(4).reopen()
+		l.life++
+		r := l.reader(30, 29)
+		armed.Store(true)
+		stepped := make(chan bool)
+		go func() { stepped <- r.Next() }()
+		synctest.Wait()
+		require.False(t, armed.Load(), "the reader looks at a segment's file")
+		l.truncateBack(29)
+		l.fill(5)
+		close(gate)
+		require.True(t, <-stepped, "%v", r.Err())
+		require.Equal(t, l.want[30], string(r.Record().Data))
+		l.goesOn(r, 31, 34)
+	})
+}

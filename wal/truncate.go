@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // TruncateFront drops the records below first; first may be LastLSN()+1. It
@@ -15,13 +16,15 @@ import (
 // goes on unless it is [ErrFailed].
 func (l *Log) TruncateFront(first LSN) error {
 	return l.exclusive(func(r *round) error {
-		target, err := l.reserveFront(r, first)
+		target, resets, err := l.reserveFront(r, first)
 		if err != nil || r.failed != nil || target <= LSN(l.first.Load()) {
 			return err
 		}
 		if err = l.truncateFront(r, target); err != nil || r.failed != nil {
 			l.mu.Lock()
-			l.mu.first = LSN(l.first.Load())
+			if l.mu.resets == resets { // else a reset, ordered meanwhile, has set it
+				l.mu.first = LSN(l.first.Load())
+			}
 			l.mu.Unlock()
 		}
 		return err
@@ -30,8 +33,8 @@ func (l *Log) TruncateFront(first LSN) error {
 
 // reserveFront returns what FirstLSN becomes, and lets nothing that is ordered
 // from now on need what is below. Appends ordered before that move the end of
-// the log back are written first.
-func (l *Log) reserveFront(r *round, first LSN) (LSN, error) {
+// the log back are written first. resets is how many resets had been ordered.
+func (l *Log) reserveFront(r *round, first LSN) (target LSN, resets uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for l.mu.queue.cuts > 0 && r.failed == nil && r.cutErr == nil {
@@ -42,13 +45,13 @@ func (l *Log) reserveFront(r *round, first LSN) (LSN, error) {
 		l.mu.Lock()
 	}
 	if next := l.lead.written.last + 1; first > next {
-		return 0, lsnError(ErrNotFound, first, next-1)
+		return 0, 0, lsnError(ErrNotFound, first, next-1)
 	}
 	for _, lsn := range l.mu.holds {
 		first = min(first, lsn)
 	}
 	l.mu.first = max(l.mu.first, first)
-	return first, nil
+	return first, l.mu.resets, nil
 }
 
 // truncateFront makes first the first LSN.
@@ -91,7 +94,7 @@ func (l *Log) writeFront(r *round, first LSN, oldest int) error {
 	}
 	err := ld.front.Update(ld.frontFile, to)
 	if err == nil {
-		ld.frontDue = false
+		ld.frontDue = time.Time{}
 	}
 	return l.refused(r, err)
 }
@@ -118,7 +121,13 @@ func (l *Log) TruncateBack(last LSN) error {
 // durable: if another has failed the log meanwhile the outcome is known, but not
 // to the caller; and if the log was closed, its last mark stands behind it.
 func (l *Log) claim() error {
-	err := l.exclusive(func(r *round) error { return l.mark(r, true) })
+	err := l.exclusive(func(r *round) error {
+		if err := l.mark(r, true); err != nil {
+			return err
+		}
+		l.nameNewest(r)
+		return nil
+	})
 	switch {
 	case errors.Is(err, ErrClosed):
 		return nil
@@ -141,19 +150,7 @@ func (l *Log) Reset(next LSN) error {
 	if err := l.await(context.Background(), p.seq, true); err != nil {
 		return err
 	}
-	if err := l.claim(); err != nil {
-		return err
-	}
-	err = l.exclusive(func(r *round) error {
-		if len(l.lead.segments) == 0 || l.lead.segments[0].id <= l.lead.front.Newest {
-			return nil
-		}
-		return l.writeFront(r, l.lead.written.first, 0)
-	})
-	if err != nil { // until FRONT says so too, the segment that follows nothing does
-		l.logger.Warn("wal: FRONT is behind a reset", "err", err)
-	}
-	return nil
+	return l.claim() // and FRONT says so too; until it does, the segment that follows nothing says it
 }
 
 // Hold keeps TruncateFront from dropping what somebody still needs.

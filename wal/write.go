@@ -48,7 +48,8 @@ type leader struct {
 
 	front     segment.Front
 	frontFile vfs.File
-	frontDue  bool // FRONT does not name the active segment, and nothing else does
+	compat    uint64    // of the next opening: see segment.CompatGivenUp
+	frontDue  time.Time // since when FRONT should name the active segment, as nothing else will; zero: it need not
 
 	stats     Stats     // of this round
 	firstWork time.Time // when the oldest append that is not synced was written
@@ -102,10 +103,19 @@ func (l *Log) process(r *round) {
 		r.failed = err
 		return
 	}
-	if l.lead.frontDue { // before anybody is told: a lost file is found then
-		if err := l.writeFront(r, l.lead.written.first, 0); err != nil {
-			l.logger.Warn("wal: FRONT does not name the newest segment", "err", err)
-		}
+	if due := l.lead.frontDue; !due.IsZero() && time.Since(due) > markAfter {
+		l.nameNewest(r)
+	}
+}
+
+// nameNewest has FRONT name the active segment, so that the loss of its file is
+// noticed, if that is due. All is durable.
+func (l *Log) nameNewest(r *round) {
+	if l.lead.frontDue.IsZero() || r.failed != nil {
+		return
+	}
+	if err := l.writeFront(r, l.lead.written.first, 0); err != nil {
+		l.logger.Warn("wal: FRONT does not name the newest segment", "err", err)
 	}
 }
 
@@ -193,14 +203,14 @@ func (l *Log) openSegment(o *op, handed uint64, drafts []byte) error {
 	}
 	pin, at, err := l.endFor(o)
 	if err != nil {
-		return &fatalError{err}
+		return &unreadError{err}
 	}
 	w, err := l.keep.take(l)
 	if err != nil {
 		return err
 	}
 	h := w.Header()
-	opening := segment.Opening{Prev: pin, Irregular: l.lead.irregular, Time: time.Now().UnixNano()}
+	opening := segment.Opening{Prev: pin, Irregular: l.lead.irregular, Time: time.Now().UnixNano(), Compat: l.lead.compat}
 	if pin.ID == 0 || pin.ID != h.ID-1 {
 		opening.Irregular = h.ID
 	}
@@ -242,7 +252,9 @@ func (l *Log) replaceTail(w *segment.Writer, opening segment.Opening, o *op, at 
 	}
 	ld.segments = append(segments, newExtentOf(l, w))
 	ld.tail, ld.pin, ld.irregular = w, segment.Pin{}, opening.Irregular
-	ld.frontDue = ld.frontDue || old == nil
+	if old == nil || pin.ID != old.Header().ID || pin.Length != old.Off() { // no seal will name w
+		ld.frontDue = time.Now()
+	}
 	if o != nil && o.truncate != truncateNot {
 		ld.rewound = append(ld.rewound, o.first)
 		ld.written.last = o.first - 1
