@@ -49,7 +49,7 @@ type leader struct {
 	front     segment.Front
 	frontFile vfs.File
 	compat    uint64    // of the next opening: see segment.CompatGivenUp
-	frontDue  time.Time // since when FRONT should name the active segment, as nothing else will; zero: it need not
+	frontDue  time.Time // when FRONT is to name the active segment, as nothing else will; zero: it need not
 
 	stats     Stats     // of this round
 	firstWork time.Time // when the oldest append that is not synced was written
@@ -103,7 +103,7 @@ func (l *Log) process(r *round) {
 		r.failed = err
 		return
 	}
-	if due := l.lead.frontDue; !due.IsZero() && time.Since(due) > markAfter {
+	if due := l.lead.frontDue; !due.IsZero() && !time.Now().Before(due) {
 		l.nameNewest(r)
 	}
 }
@@ -252,8 +252,11 @@ func (l *Log) replaceTail(w *segment.Writer, opening segment.Opening, o *op, at 
 	}
 	ld.segments = append(segments, newExtentOf(l, w))
 	ld.tail, ld.pin, ld.irregular = w, segment.Pin{}, opening.Irregular
-	if old == nil || pin.ID != old.Header().ID || pin.Length != old.Off() { // no seal will name w
+	switch {
+	case old == nil: // no seal will name w: FRONT does, before anybody is told of its records
 		ld.frontDue = time.Now()
+	case pin.ID != old.Header().ID || pin.Length != old.Off(): // a truncation, which is not to wait for it
+		ld.frontDue = time.Now().Add(markAfter)
 	}
 	if o != nil && o.truncate != truncateNot {
 		ld.rewound = append(ld.rewound, o.first)

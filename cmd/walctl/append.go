@@ -81,7 +81,7 @@ func (a *appender) run(args []string) (err error) {
 // copy orders every line of in.
 func (a *appender) copy(in io.Reader, name string) error {
 	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, wal.DefaultMaxRecordSize+2)
+	lines.Buffer(nil, wal.DefaultMaxRecordSize+1) // with the newline
 	lines.Split(splitLines)
 	var b wal.Batch
 	for lines.Scan() {

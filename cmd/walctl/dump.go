@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
@@ -18,7 +20,7 @@ Prints the groups of every segment in DIR, or of one segment's FILE, and their
 frames, each with its offset in bytes, as far as they verify; then what does not
 verify, and what still stands behind it. The FILE may have any name.
 
-  4096 opening: LSN 1, 2 frames, 1 records, 304 bytes, watermark 4096
+  4096 opening: LSN 1, 2 frames, 1 record, 232 bytes, watermark 4096
     4160 opening: follows nothing
     4304 record 1, 5 bytes: "alpha"
 
@@ -62,8 +64,8 @@ func (d *dumper) run(path string) error {
 		if at+1 < len(s.parts) && p.end != nil && p.end.Last < d.from {
 			continue
 		}
-		if err := d.segment(p); err != nil {
-			return err
+		if err := d.segment(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err // else a writer removed it meanwhile
 		}
 	}
 	return nil
@@ -75,14 +77,14 @@ func (d *dumper) segment(p *part) error {
 		fmt.Fprintf(d.stdout, "segment %d, %s: %d bytes: %v\n", p.id, p.path, p.size, p.headErr)
 		return nil
 	}
-	h := p.header
-	fmt.Fprintf(d.stdout, "segment %d, %s: %d bytes, log %s, salt %016x, unit %d, created %s\n",
-		p.id, p.path, p.size, h.Log, h.Salt, h.Unit, stamp(h.Created))
 	file, err := d.fsys.Open(p.path, vfs.ReadOnly)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	h := p.header
+	fmt.Fprintf(d.stdout, "segment %d, %s: %d bytes, log %s, salt %016x, unit %d, created %s\n",
+		p.id, p.path, p.size, h.Log, h.Salt, h.Unit, stamp(h.Created))
 	var sc segment.Scanner
 	sc.Start(file, p.path, h, p.size)
 	if done := d.walk(&sc, p); done {
@@ -97,15 +99,17 @@ func (d *dumper) segment(p *part) error {
 		return err
 	}
 	switch {
+	case p.end != nil && stop.Off == p.end.Length && c.Zero:
+		fmt.Fprintf(d.stdout, "  %d end: segment %d says so\n", stop.Off, p.follower)
 	case stop.Kind == segment.StopLimit:
 		fmt.Fprintf(d.stdout, "  %d end of the file\n", stop.Off)
 	case c.Zero && stop.Kind == segment.StopInvalid && sc.Off() == stop.Off && !within(&sc):
 		fmt.Fprintf(d.stdout, "  %d zero to the end of the file\n", stop.Off)
 	default:
 		fmt.Fprintf(d.stdout, "  %d stop: %v\n", stop.Off, stop.Err)
-		fmt.Fprintf(d.stdout, "    behind it: bytes that are not zero up to %d, %d headers of groups that verify", c.Used, c.Headers)
+		fmt.Fprintf(d.stdout, "    behind it: bytes that are not zero up to %d, %s that verify", c.Used, count(c.Headers, "group header"))
 		if c.Headers > 0 {
-			fmt.Fprintf(d.stdout, ", watermark up to %d, LSNs up to %d", c.Durable, c.Last)
+			fmt.Fprintf(d.stdout, ", a watermark up to %d, LSNs up to %d", c.Durable, c.Last)
 		}
 		fmt.Fprintln(d.stdout)
 	}
@@ -163,13 +167,21 @@ func (d *dumper) group(off int64, g segment.Group, p *part) {
 	if g.Flags&segment.FlagClean != 0 {
 		name += " of a log closed in order"
 	}
-	fmt.Fprintf(d.stdout, "  %d %s: LSN %d, %d frames, %d records, %d bytes, watermark %d%s\n",
-		off, name, g.Base, g.Frames, g.Records, g.Length, g.Durable, p.dead(off, g.Kind))
+	fmt.Fprintf(d.stdout, "  %d %s: LSN %d, %s, %s, %d bytes, watermark %d%s\n", off, name, g.Base,
+		count(g.Frames, "frame"), count(g.Records, "record"), g.Length, g.Durable, p.deadGroup(off, g))
+}
+
+// deadGroup is dead for a group; one without records has nothing to lose.
+func (p *part) deadGroup(off int64, g segment.Group) string {
+	if g.Records == 0 {
+		return ""
+	}
+	return p.dead(off)
 }
 
 // dead returns ", dead" if a segment that follows p ends it at off or before.
-func (p *part) dead(off int64, kind segment.Kind) string {
-	if p.end == nil || off < p.end.Length || kind == segment.KindSeal {
+func (p *part) dead(off int64) string {
+	if p.end == nil || off < p.end.Length {
 		return ""
 	}
 	return fmt.Sprintf(", dead: segment %d ends this one at %d", p.follower, p.end.Length)
@@ -190,15 +202,15 @@ func (d *dumper) frame(f segment.Frame, p *part) {
 	fmt.Fprintf(d.stdout, "    %d ", f.Off)
 	switch f.Type {
 	case segment.TypeRecord:
-		d.data(fmt.Sprintf("record %d%s%s", f.LSN, more, p.dead(f.Off, segment.KindGroup)), f.Data)
+		d.data(fmt.Sprintf("record %d%s%s", f.LSN, more, p.dead(f.Off)), f.Data)
 	case segment.TypeMeta:
-		d.data("meta"+more+p.dead(f.Off, segment.KindGroup), f.Data)
+		d.data("meta"+more+p.dead(f.Off), f.Data)
 	case typeOpening:
 		fmt.Fprintf(d.stdout, "opening%s: %s\n", more, p.follows())
 	case typeSeal:
-		fmt.Fprintf(d.stdout, "seal: the segment ends before\n")
+		fmt.Fprintln(d.stdout, "seal: the segment ends before its group")
 	case typeIndex:
-		fmt.Fprintf(d.stdout, "index, %d bytes\n", len(f.Data))
+		fmt.Fprintf(d.stdout, "index, %s\n", count(len(f.Data), "byte"))
 	default:
 		d.data(fmt.Sprintf("frame of type %d%s", f.Type, more), f.Data)
 	}
@@ -220,7 +232,7 @@ func (p *part) follows() string {
 const excerpt = 64
 
 func (d *dumper) data(what string, data []byte) {
-	fmt.Fprintf(d.stdout, "%s, %d bytes", what, len(data))
+	fmt.Fprintf(d.stdout, "%s, %s", what, count(len(data), "byte"))
 	switch {
 	case len(data) == 0:
 		fmt.Fprintln(d.stdout)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"text/tabwriter"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
@@ -42,6 +44,9 @@ func (t *tool) ls(dir string) error {
 	fmt.Fprintln(table, "segment\trecords\tused\tfile\tstate\tcreated")
 	for _, p := range s.parts {
 		row, err := t.describe(s, p)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // a writer removed it meanwhile
+		}
 		if err != nil {
 			return err
 		}
@@ -58,18 +63,18 @@ func (t *tool) ls(dir string) error {
 		fmt.Fprintf(t.stdout, "damaged: %v\nsee walctl verify\n", refusal)
 		return nil
 	}
-	fmt.Fprintf(t.stdout, "%s in %d segments, tail %s\n", span(r.First, r.Last), r.Segments, r.Tail)
+	fmt.Fprintf(t.stdout, "%s in %s, tail %s\n", span(r.First, r.Last), count(r.Segments, "segment"), r.Tail)
 	return nil
 }
 
 func (t *tool) printFront(s *survey) {
-	if s.plan == nil || !s.plan.Exists {
-		fmt.Fprintln(t.stdout, "FRONT does not verify, or is not there")
+	if s.frontErr != nil {
+		fmt.Fprintf(t.stdout, "FRONT: %v\n", s.frontErr)
 		return
 	}
-	f := s.plan.Front
+	f := s.front
 	fmt.Fprintf(t.stdout, "FRONT of log %s: first LSN %d, oldest segment %d, newest %d", f.Log, f.First, f.Oldest, f.Newest)
-	if s.plan.Report.FrontDamaged {
+	if !s.whole {
 		fmt.Fprint(t.stdout, "; one of its slots is damaged, the other is not")
 	}
 	fmt.Fprintln(t.stdout)
@@ -81,6 +86,14 @@ func span(first, last segment.LSN) string {
 		return fmt.Sprintf("no records, the next gets LSN %d", last+1)
 	}
 	return fmt.Sprintf("records %d to %d", first, last)
+}
+
+// count returns n and what there are n of.
+func count[N int | uint32 | int64 | segment.LSN](n N, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // row is what ls says of one segment.
@@ -119,21 +132,13 @@ func (t *tool) describe(s *survey, p *part) (row, error) {
 			state = "sealed"
 		}
 	} else {
-		var sc segment.Scanner
-		sc.Start(file, p.path, p.header, p.size)
-		last = p.first.Base - 1
-		for step := sc.Next(); step != segment.StepEnd; step = sc.Next() {
-			if step == segment.StepGroup && sc.Group().Kind == segment.KindSeal {
-				state = "sealed"
-			}
-			if step == segment.StepFrame && sc.Frame().LSN != 0 {
-				last = sc.Frame().LSN
-			}
+		var sealed bool
+		if last, used, sealed, err = scan(file, p); err != nil {
+			return r, err
 		}
-		if stop := sc.Stop(); stop.Kind == segment.StopRead {
-			return r, stop.Err
+		if sealed {
+			state = "sealed"
 		}
-		used = sc.Stop().Off
 	}
 	if s.dead(p) {
 		state = "dead"
@@ -143,6 +148,26 @@ func (t *tool) describe(s *survey, p *part) (row, error) {
 		r.records = "none"
 	}
 	return r, nil
+}
+
+// scan reads a segment that no other ends, as far as it verifies: its last LSN,
+// where it ends, and whether a seal says so.
+func scan(file vfs.File, p *part) (last segment.LSN, used int64, sealed bool, err error) {
+	var sc segment.Scanner
+	sc.Start(file, p.path, p.header, p.size)
+	last = p.first.Base - 1
+	for step := sc.Next(); step != segment.StepEnd; step = sc.Next() {
+		if step == segment.StepGroup && sc.Group().Kind == segment.KindSeal {
+			return last, sc.GroupOff(), true, nil
+		}
+		if step == segment.StepFrame && sc.Frame().LSN != 0 {
+			last = sc.Frame().LSN
+		}
+	}
+	if stop := sc.Stop(); stop.Kind == segment.StopRead {
+		return 0, 0, false, stop.Err
+	}
+	return last, sc.Stop().Off, false, nil
 }
 
 // dead reports whether p is known to be no part of the log.

@@ -29,14 +29,19 @@ const (
 	exitSound   = 0 // done; of verify: nothing is damaged
 	exitError   = 1 // bad usage, an error of the file system, a newer format
 	exitCorrupt = 2 // something that was durable does not verify
-	exitTorn    = 3 // of verify: all that is damaged is a torn tail
+	exitTorn    = 3 // of verify: a torn tail, or what else Open puts right by itself
 )
 
 func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
 // run is the program: it returns its exit code.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	t := &tool{fsys: vfs.OS(), stdin: stdin, stdout: bufio.NewWriter(stdout), stderr: stderr}
+	return runOn(vfs.OS(), args, stdin, stdout, stderr)
+}
+
+// runOn is run on a file system.
+func runOn(fsys vfs.FS, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	t := &tool{fsys: fsys, stdin: stdin, stdout: bufio.NewWriter(stdout), stderr: stderr}
 	return t.run(args)
 }
 

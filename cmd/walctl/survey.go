@@ -30,8 +30,13 @@ type part struct {
 // survey is what stands in a log's directory.
 type survey struct {
 	parts []*part // by rising id
-	plan  *recovery.Plan
-	err   error // not nil: why there is no plan
+
+	front    segment.Front
+	whole    bool  // both slots of FRONT verify
+	frontErr error // not nil: FRONT is not there, does not verify, or is of a newer version
+
+	plan *recovery.Plan
+	err  error // not nil: why there is no plan
 }
 
 // look surveys dir. The error says that it is no log's directory, or is the file
@@ -42,9 +47,7 @@ func (t *tool) look(dir string) (*survey, error) {
 		return nil, err
 	}
 	s := new(survey)
-	front := false
 	for _, name := range names {
-		front = front || name == segment.FrontName
 		id, ok := segment.ParseName(name)
 		if !ok {
 			continue
@@ -58,7 +61,10 @@ func (t *tool) look(dir string) (*survey, error) {
 		}
 		s.parts = append(s.parts, p)
 	}
-	if !front && len(s.parts) == 0 {
+	if err := t.readFront(s, filepath.Join(dir, segment.FrontName)); err != nil {
+		return nil, err
+	}
+	if errors.Is(s.frontErr, fs.ErrNotExist) && len(s.parts) == 0 {
 		return nil, notLog(dir)
 	}
 	for _, p := range s.parts {
@@ -70,6 +76,20 @@ func (t *tool) look(dir string) (*survey, error) {
 
 func notLog(dir string) error {
 	return fmt.Errorf("%s is not a log's directory: it has no %s and no segments", dir, segment.FrontName)
+}
+
+func (t *tool) readFront(s *survey, path string) error {
+	file, err := t.fsys.Open(path, vfs.ReadOnly)
+	if errors.Is(err, fs.ErrNotExist) {
+		s.frontErr = err
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	s.front, s.whole, s.frontErr = segment.ReadFront(file, path)
+	return ifReal(s.frontErr)
 }
 
 // follow notes at the segment that p follows that p does.

@@ -12,18 +12,21 @@ var verifyCommand = command{
 	name: "verify", line: "[-expect LSN] DIR", min: 1, max: 1,
 	short: "reads everything; says what is damaged and what Open would do",
 	long: `
-Reads and checks every byte of the log in DIR, prints what it is, and what Open
-would do about it. It is the code that Open decides with. Nothing is written.
+Reads and checks the whole log in DIR, and not only, as Open does, what a crash
+can have touched; prints what the log is, and what Open would do about it. It is
+the code that Open decides with. Nothing is written.
 
 The exit codes:
 
   0  sound: nothing is damaged
   1  bad usage, an error of the file system, a newer version of the format,
      or no log in DIR: nothing is known
-  2  corruption: something that was durable does not verify; Open refuses the log
-  3  a torn tail: what a crash leaves; Open cuts it off by itself. "ambiguous"
-     says that the tail may have been a group that was acknowledged and is
-     damaged: if you know an LSN that was, -expect decides
+  2  corruption: something that was durable does not verify; Open refuses the
+     log, or, if the damage is older than what Open reads, reading it fails
+  3  what Open puts right by itself: a torn tail, which is what a crash leaves, or
+     one flipped bit in the tail, or one of the two slots of FRONT. A tail that
+     is "ambiguous" may have been a group that was acknowledged and is damaged:
+     if you know an LSN that was, -expect decides
 
 Beside a live writer a write under way is not taken for a torn tail if the log
 has moved on when it is looked at again.`,
@@ -44,8 +47,7 @@ func (t *tool) verify(dir string, expect segment.LSN) (int, error) {
 	}
 	fmt.Fprint(t.stdout, plan.Report)
 	if refusal := plan.Refusal(); refusal != nil {
-		fmt.Fprintln(t.stdout, "corrupt: Open refuses this log and changes nothing")
-		return exitCorrupt, t.explainPointInTime(cfg)
+		return exitCorrupt, t.explain(cfg)
 	}
 	if plan.Report.Tail != recovery.TailClean {
 		if moved, err := t.movedOn(cfg, plan.Report); err != nil || moved {
@@ -54,8 +56,12 @@ func (t *tool) verify(dir string, expect segment.LSN) (int, error) {
 		}
 	}
 	t.printSteps("Open would", plan)
-	if plan.Report.Tail != recovery.TailClean {
+	switch r := plan.Report; {
+	case r.Tail != recovery.TailClean:
 		fmt.Fprintln(t.stdout, "torn: nothing that is known to have been durable is damaged")
+		return exitTorn, nil
+	case r.FlippedPath != "", r.FrontDamaged:
+		fmt.Fprintln(t.stdout, "damaged: nothing is lost, and Open puts it right")
 		return exitTorn, nil
 	}
 	fmt.Fprintln(t.stdout, "sound: everything verifies")
@@ -64,7 +70,7 @@ func (t *tool) verify(dir string, expect segment.LSN) (int, error) {
 
 // movedOn reports whether a writer has got further than what r says.
 func (t *tool) movedOn(cfg recovery.Config, r recovery.Report) (bool, error) {
-	cfg.Full, cfg.ExpectLSN = false, 0
+	cfg.Full = false
 	plan, err := recovery.Examine(cfg)
 	if err != nil {
 		return false, err
@@ -72,11 +78,22 @@ func (t *tool) movedOn(cfg recovery.Config, r recovery.Report) (bool, error) {
 	return plan.Refusal() == nil && plan.Report.Last > r.Last, nil
 }
 
-// explainPointInTime says what would be left of a damaged log.
-func (t *tool) explainPointInTime(cfg recovery.Config) error {
-	cfg.Mode, cfg.ExpectLSN = recovery.PointInTime, 0
-	plan, err := recovery.Examine(cfg)
+// explain says what a damaged log means for who opens it, and what a
+// point-in-time recovery would leave of it.
+func (t *tool) explain(cfg recovery.Config) error {
+	quick := cfg
+	quick.Full = false
+	plan, err := recovery.Examine(quick)
 	if err != nil {
+		return err
+	}
+	if plan.Refusal() != nil {
+		fmt.Fprintln(t.stdout, "corrupt: Open refuses this log and changes nothing")
+	} else {
+		fmt.Fprintln(t.stdout, "corrupt: Open, which reads only what a crash can have touched, takes this log; reading what is damaged fails")
+	}
+	cfg.Mode = recovery.PointInTime
+	if plan, err = recovery.Examine(cfg); err != nil {
 		return err
 	}
 	r := plan.Report
