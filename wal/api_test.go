@@ -177,7 +177,7 @@ func TestSlowSyncIsLoggedAndHooked(t *testing.T) {
 func slowDisk(took time.Duration) FS {
 	return vfs.Wrap(vfs.NewMem(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
 		if c.Op == vfs.Sync {
-			time.Sleep(took) // real time: none, it runs in a bubble
+			pass(took)
 		}
 		return do(int(c.Size))
 	})

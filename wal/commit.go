@@ -150,6 +150,16 @@ func (l *Log) await(ctx context.Context, seq uint64, durable bool) error {
 	}
 }
 
+// arrive counts a caller who is about to await the append at seq, which was
+// ordered without a waiter, among those that a leader waits for.
+func (l *Log) arrive(seq uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if seq > l.mu.taken {
+		l.lead.gather.arrived.Add(1)
+	}
+}
+
 // park waits for an outcome or for the lead. On return without an error the
 // caller looks again; if it was given the lead, nobody leads. Requires mu, and
 // gives it up meanwhile.
@@ -258,6 +268,7 @@ type round struct {
 func (l *Log) take(sync bool) *round {
 	r := &l.lead.round
 	*r = round{queue: l.mu.queue, sync: sync}
+	l.mu.taken = l.mu.seq
 	l.mu.queue = l.mu.spare
 	l.mu.queue.reset()
 	l.lead.gather.arrived.Store(0)

@@ -171,7 +171,7 @@ func (r *run) mayBe(what string, err error) fate {
 		return fateOpen
 	case errors.Is(err, ErrNoSpace), errors.Is(err, ErrFailed):
 		return fateNone
-	case strings.HasPrefix(what, "truncate front") && isRead(err):
+	case (strings.HasPrefix(what, "truncate") || what == "append batch") && isRead(err):
 		return fateNone // where the record is could not be read
 	default:
 		r.problem("%s: undocumented error: %v", what, err)

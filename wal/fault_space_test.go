@@ -3,6 +3,7 @@ package wal
 import (
 	"fmt"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -101,7 +102,6 @@ func TestTruncateFrontAndCloseNeedNoSpace(t *testing.T) {
 		require.NoError(t, l.Sync())
 
 		requireAppend(t, l, "in the space that was freed")
-		records = append(records, "in the space that was freed")
 		fill(t, l)
 		last := l.LastLSN()
 		require.NoError(t, l.Close())
@@ -137,4 +137,29 @@ func TestTruncationsWithoutSpaceDidNotHappen(t *testing.T) {
 		requireHolds(t, l, 1, "first", "in place of the second")
 		require.NoError(t, l.Close())
 	})
+}
+
+// TestWriteWithoutSpaceIsTakenBack has a write itself fail, in the middle, as it
+// may where space is not reserved.
+func TestWriteWithoutSpaceIsTakenBack(t *testing.T) {
+	for _, short := range []int{0, 1, 70, 600, 1099} {
+		synctest.Test(t, func(t *testing.T) {
+			c := vfs.NewCrash(512)
+			faulty := vfs.NewFaulty(c)
+			l := openOn(t, faulty)
+			requireAppend(t, l, "one")
+			faulty.Set(vfs.Fault{Match: func(c vfs.Call) bool { return c.Op == vfs.WriteAt && c.Off > 4096 },
+				Err: syscall.ENOSPC, Short: short})
+			_, err := l.Append([]byte(strings.Repeat("-", 1000)))
+			require.ErrorIs(t, err, ErrNoSpace)
+			require.Equal(t, 1, faulty.Hits())
+			cut := c.State()
+			requireAppend(t, l, "two")
+			requireHolds(t, l, 1, "one", "two")
+			cut.Each(100, 1, func(picks []int) bool {
+				requireHolds(t, openOn(t, cut.Image(picks)), 1, "one")
+				return true
+			})
+		})
+	}
 }

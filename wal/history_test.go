@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -19,6 +21,7 @@ type history struct {
 	first, last LSN
 	meta        []byte
 	readers     []*cursor
+	view        *history // the same log, read-only; nil: nobody looks
 	steps       []string // so far, for messages
 }
 
@@ -57,11 +60,25 @@ func (h *history) append(lsn LSN) []byte {
 	return []byte(h.want[lsn])
 }
 
+// beside opens a read-only log, if one is wanted, which the steps are seen from.
+func (h *history) beside() {
+	if h.view == nil {
+		return
+	}
+	if h.view.testLog != nil {
+		h.view.close()
+	}
+	h.view.testLog, h.view.readers = h.testLog.view(), nil
+}
+
 // took notes that the log was taken back to last, or began anew at first.
 func (h *history) took(last LSN) {
 	h.last = last
 	for _, c := range h.readers {
 		c.low = min(c.low, last+1)
+	}
+	if h.view != nil {
+		h.view.took(last)
 	}
 }
 
@@ -102,6 +119,7 @@ func (h *history) step() {
 		h.close()
 		h.Log, h.opts = k.Log, k.opts
 		h.readers = nil
+		h.beside()
 	case 9:
 		h.noSpaceStep()
 	case 10, 11:
@@ -187,6 +205,11 @@ func (h *history) check() {
 	if h.rnd.IntN(8) == 0 {
 		h.holds(h.first, h.last)
 	}
+	if v := h.view; v != nil {
+		pass(2 * time.Millisecond)
+		v.first, v.last, v.meta = h.first, h.last, h.meta
+		v.check()
+	}
 	for _, c := range h.readers {
 		h.advance(c)
 	}
@@ -250,6 +273,31 @@ func TestRandomHistoriesMatchTheModel(t *testing.T) {
 			h.readers = nil
 			h.check()
 			h.is(h.first, h.last)
+		})
+	}
+}
+
+func TestRandomHistoriesAreSeenReadOnly(t *testing.T) {
+	n := *histories / 2
+	if raceEnabled {
+		n /= 10
+	}
+	for seed := range n {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHistory(t, uint64(seed)+1000)
+				h.view = &history{rnd: h.rnd}
+				h.beside()
+				defer func() {
+					if t.Failed() {
+						t.Logf("policy %d, steps %q", h.opts.Sync, h.steps)
+					}
+				}()
+				for range 60 {
+					h.step()
+					h.check()
+				}
+			})
 		})
 	}
 }

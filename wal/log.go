@@ -49,6 +49,7 @@ type Log struct {
 		next    LSN   // of the next record
 		seq     uint64
 		resets  uint64 // ordered
+		taken   uint64 // all up to this position of the stream was taken by a leader
 		written uint64 // all up to this position of the stream was handed to the OS
 		synced  uint64 // and this is durable; synced <= written <= seq
 		leading bool   // somebody owns lead
@@ -225,6 +226,7 @@ func (p Pending) Wait(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	p.log.arrive(p.seq)
 	err := p.log.await(ctx, p.seq, true)
 	if err != nil {
 		p.log.mu.Lock()

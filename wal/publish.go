@@ -57,8 +57,11 @@ func (l *Log) publish(p progress) {
 		low := min(LSN(l.durable.Load()), slices.Min(ld.rewound)-1)
 		l.durable.Store(uint64(low)) // what has these LSNs now may not be durable
 	}
-	segments := ld.segments
-	l.segments.Store(&segments)
+	if ld.relisted {
+		segments := ld.segments // in here, so that only this allocates
+		l.segments.Store(&segments)
+		ld.relisted = false
+	}
 	for _, e := range ld.touched {
 		e.end.Store(e.nextEnd)
 	}

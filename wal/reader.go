@@ -21,6 +21,9 @@ type Reader struct {
 	epoch uint64  // of the log's rewinds that are accounted for
 	rec   Record
 	err   error
+
+	hinted  bool    // scan began where an index says, and has not yet led to a record
+	rebuilt *extent // whose index was built again, once, because it lied
 }
 
 // NewReader returns a reader of which the first Next returns record from. from
@@ -85,6 +88,7 @@ func (r *Reader) Next() bool {
 				r.at = nil
 				continue
 			}
+			r.hinted = false
 			r.rec = Record{LSN: f.LSN, Data: f.Data, More: f.More && f.End() < r.at.end.Load()}
 			r.next++
 			return true
@@ -93,7 +97,7 @@ func (r *Reader) Next() bool {
 			continue // the header of a group
 		}
 		if !r.scan.AtLimit() {
-			if r.overtaken(r.scan.Stop().Err) {
+			if r.misled() || r.overtaken(r.scan.Stop().Err) {
 				continue
 			}
 			return false
@@ -110,6 +114,20 @@ func (r *Reader) Next() bool {
 			spent, r.at = r.at, nil
 		}
 	}
+}
+
+// misled reports whether a scan failed that began where an index says; then the
+// index, which is a hint, is built from the file, and the scan begins anew.
+func (r *Reader) misled() bool {
+	e := r.at
+	if !r.hinted || r.rebuilt == e || !errors.Is(r.scan.Stop().Err, ErrCorrupt) {
+		return false
+	}
+	if _, err := e.indexOf(true); err != nil {
+		return false
+	}
+	r.at, r.hinted, r.rebuilt = nil, false, e
+	return true
 }
 
 // ready reports whether there is a record to be read, or sets err.
@@ -170,6 +188,7 @@ func (r *Reader) enter(spent *extent) error {
 		return nil
 	}
 	r.scan.StartAt(e, e.path, e.header, limit, off, e.baseLSN()+LSN(start), 0)
+	r.hinted = true
 	return nil
 }
 

@@ -623,3 +623,28 @@ func TestReaderAtItsLimitMeetsATruncation(t *testing.T) {
 		l.goesOn(r, 31, 34)
 	})
 }
+
+// The truncation comes while the record is being read.
+func TestReaderGivesOutNothingOfAnotherHistory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var armed atomic.Bool
+		gate := make(chan struct{})
+		l := open(t, Options{FS: vfs.Wrap(vfs.NewMem(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
+			if c.Op == vfs.ReadAt && armed.Swap(false) {
+				<-gate
+			}
+			return do(int(c.Size))
+		})}).fill(100).reopen()
+		r := l.reader(50, 49)
+		armed.Store(true)
+		stepped := make(chan bool)
+		go func() { stepped <- r.Next() }()
+		synctest.Wait()
+		require.False(t, armed.Load(), "the reader reads")
+		l.truncateBack(20)
+		l.fill(60)
+		close(gate)
+		require.False(t, <-stepped, "%q", r.Record().Data)
+		endsWith(t, r, ErrRewound)
+	})
+}

@@ -23,7 +23,7 @@ func (l *testLog) view() *testLog {
 }
 
 // later lets so much time pass that a read-only log looks again.
-func later() { time.Sleep(2 * time.Millisecond) } // real time: none, it runs in a bubble
+func later() { pass(2 * time.Millisecond) }
 
 func TestReadOnlySeesWhatTheWriterDoes(t *testing.T) {
 	bubble(t, Options{SegmentSize: small}, func(t *testing.T, l *testLog) {
@@ -84,7 +84,7 @@ func TestReadOnlyChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		trace := vfs.NewTrace(vfs.NewMem())
 		l := open(t, Options{FS: trace, SegmentSize: small}).fillSegments(3)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		synctest.Wait()
 		trace.Also(vfs.Lock)
 		trace.Except(vfs.Close)
@@ -147,7 +147,7 @@ func TestReadOnlyDurableIsWhatWatermarksProve(t *testing.T) {
 		v := l.view()
 		require.Equal(t, LSN(3), v.LastLSN())
 		require.Equal(t, LSN(2), v.DurableLSN(), "nothing behind the last group claims it yet")
-		time.Sleep(200 * time.Millisecond)
+		pass(200 * time.Millisecond)
 		require.Equal(t, LSN(3), v.DurableLSN(), "the mark of an idle log does")
 	})
 	bubble(t, Options{Sync: SyncNone}, func(t *testing.T, l *testLog) {
@@ -183,7 +183,7 @@ func TestReadOnlyFollowLooksEvery50Milliseconds(t *testing.T) {
 		require.Len(t, got, 2)
 		for range 3 {
 			l.fill(50)
-			time.Sleep(51 * time.Millisecond)
+			pass(51 * time.Millisecond)
 			synctest.Wait()
 			require.Len(t, got, int(l.LastLSN()))
 		}
@@ -192,7 +192,7 @@ func TestReadOnlyFollowLooksEvery50Milliseconds(t *testing.T) {
 			require.Equal(t, l.want[lsn], <-got)
 		}
 		l.truncateBack(100)
-		time.Sleep(51 * time.Millisecond)
+		pass(51 * time.Millisecond)
 		require.ErrorIs(t, <-ended, ErrRewound)
 		cancel()
 	})

@@ -28,7 +28,7 @@ func TestSyncIntervalReturnsAfterTheWrite(t *testing.T) {
 		require.Equal(t, LSN(3), l.LastLSN())
 		require.Zero(t, l.Stats().Syncs)
 		l.crashed().is(1, 0)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		synctest.Wait()
 		require.Equal(t, LSN(3), l.DurableLSN())
 		l.crashed().is(1, 3)
@@ -38,7 +38,7 @@ func TestSyncIntervalReturnsAfterTheWrite(t *testing.T) {
 func TestSyncNoneNeverSyncsByItself(t *testing.T) {
 	bubble(t, Options{FS: vfs.NewCrash(512), Sync: SyncNone}, func(t *testing.T, l *testLog) {
 		l.fill(3)
-		time.Sleep(time.Hour)
+		pass(time.Hour)
 		require.Equal(t, LSN(3), l.LastLSN())
 		require.Zero(t, l.DurableLSN())
 		l.crashed().is(1, 0)
@@ -83,7 +83,7 @@ func TestAsyncIsHandedOverWithinAMillisecond(t *testing.T) {
 			l.async("a")
 			require.Zero(t, l.LastLSN(), "nobody waits for it")
 			require.NotZero(t, l.Stats().QueuedBytes)
-			time.Sleep(time.Millisecond)
+			pass(time.Millisecond)
 			synctest.Wait()
 			require.Equal(t, LSN(1), l.LastLSN())
 			require.Zero(t, l.Stats().QueuedBytes)
@@ -95,11 +95,11 @@ func TestAsyncIsHandedOverWithinAMillisecond(t *testing.T) {
 func TestAsyncIsSyncedWithinTenMilliseconds(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, l *testLog) {
 		l.async("a")
-		time.Sleep(time.Millisecond)
+		pass(time.Millisecond)
 		synctest.Wait()
 		require.Zero(t, l.LastLSN(), "handed over is not visible yet")
 		require.Zero(t, l.Stats().QueuedBytes)
-		time.Sleep(10 * time.Millisecond)
+		pass(10 * time.Millisecond)
 		synctest.Wait()
 		require.Equal(t, LSN(1), l.DurableLSN())
 		require.Equal(t, LSN(1), l.LastLSN())
@@ -111,10 +111,10 @@ func TestAsyncIsSyncedWithinSyncEvery(t *testing.T) {
 	bubble(t, Options{Sync: SyncInterval, SyncEvery: 3 * time.Second}, func(t *testing.T, l *testLog) {
 		for i := range 6 { // later appends do not put it off
 			l.async("a")
-			time.Sleep(500 * time.Millisecond)
+			pass(500 * time.Millisecond)
 			require.Equal(t, LSN(i+1), l.LastLSN())
 		}
-		time.Sleep(time.Millisecond)
+		pass(time.Millisecond)
 		synctest.Wait()
 		require.Equal(t, LSN(6), l.DurableLSN())
 	})
@@ -174,7 +174,7 @@ func TestReadersSeeOnlyWhatIsVisible(t *testing.T) {
 		b.SetMeta([]byte("m"))
 		p, err := l.AppendBatchAsync(&b)
 		require.NoError(t, err)
-		time.Sleep(2 * time.Millisecond) // it is in the file, and not synced
+		pass(2 * time.Millisecond) // it is in the file, and not synced
 		l.is(1, 0)
 		require.Nil(t, l.Meta())
 		r, err := l.NewReader(1)
@@ -244,21 +244,22 @@ func TestReusedLSNIsNotAcknowledgedAfterManyCuts(t *testing.T) {
 }
 
 func TestSyncTellsTheLossOfAsyncAppendsOnce(t *testing.T) {
-	l := open(t, Options{SegmentSize: small})
-	l.fill(1)
-	l.spaceLeft(0)
-	_, err := l.AppendAsync(make([]byte, 2*small))
-	require.NoError(t, err)
-	l.flushAndSettle()
-	l.spaceLeft(-1)
-	_, err = l.Append([]byte("x"))
-	require.ErrorIs(t, err, ErrNoSpace, "appends fail until the loss was told")
-	require.ErrorIs(t, l.Err(), ErrNoSpace)
-	require.ErrorIs(t, l.Sync(), ErrNoSpace)
-	require.NoError(t, l.Sync())
-	l.fill(1)
-	require.NoError(t, l.Err())
-	l.exact(1, 2)
+	bubble(t, Options{SegmentSize: small}, func(t *testing.T, l *testLog) {
+		l.fill(1)
+		l.spaceLeft(0)
+		_, err := l.AppendAsync(make([]byte, 2*small))
+		require.NoError(t, err)
+		pass(2 * time.Millisecond) // the log finds out by itself
+		l.spaceLeft(-1)
+		_, err = l.Append([]byte("x"))
+		require.ErrorIs(t, err, ErrNoSpace, "appends fail until the loss was told")
+		require.ErrorIs(t, l.Err(), ErrNoSpace)
+		require.ErrorIs(t, l.Sync(), ErrNoSpace)
+		require.NoError(t, l.Sync())
+		l.fill(1)
+		require.NoError(t, l.Err())
+		l.exact(1, 2)
+	})
 }
 
 func TestWaitTellsTheLossToo(t *testing.T) {
@@ -489,10 +490,4 @@ func (l *testLog) async(s string) Pending {
 	require.NoError(l.t, err)
 	l.want[p.First] = s
 	return p
-}
-
-// flushAndSettle waits until nothing is queued.
-func (l *testLog) flushAndSettle() {
-	l.t.Helper()
-	require.Eventually(l.t, func() bool { return l.Stats().QueuedBytes == 0 }, 10*time.Second, time.Millisecond)
 }

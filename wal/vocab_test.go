@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/stretchr/testify/require"
@@ -61,6 +62,11 @@ func everywhere(t *testing.T, opts Options, f func(t *testing.T, l *testLog)) {
 func bubble(t *testing.T, opts Options, f func(t *testing.T, l *testLog)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { f(t, open(t, opts)) })
+}
+
+// pass lets time pass in a bubble.
+func pass(d time.Duration) {
+	time.Sleep(d) // real time: none, it is the bubble's
 }
 
 // text is what the record with the LSN holds in its n-th life.

@@ -42,6 +42,7 @@ type leader struct {
 
 	// What readers will see when it is published.
 	segments []*extent // oldest first
+	relisted bool      // segments is not published
 	touched  []*extent // of which nextEnd is not published
 	rewound  []LSN     // LastLSN()+1 after each truncation not yet published
 	dropped  []*extent // dead since then
@@ -177,7 +178,8 @@ func (l *Log) wrote(seq uint64, last LSN, meta []byte) {
 	}
 	p.seq, p.last = seq, last
 	if meta != nil {
-		p.meta = &meta
+		m := meta // so that only this allocates
+		p.meta = &m
 	}
 	l.touch()
 	l.lead.marked = markWanted
@@ -250,7 +252,7 @@ func (l *Log) replaceTail(w *segment.Writer, opening segment.Opening, o *op, at 
 		e.nextEnd = pin.Length
 		ld.touched = append(ld.touched, e)
 	}
-	ld.segments = append(segments, newExtentOf(l, w))
+	ld.segments, ld.relisted = append(segments, newExtentOf(l, w)), true
 	ld.tail, ld.pin, ld.irregular = w, segment.Pin{}, opening.Irregular
 	switch {
 	case old == nil: // no seal will name w: FRONT does, before anybody is told of its records

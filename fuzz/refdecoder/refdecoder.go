@@ -80,7 +80,7 @@ func decodeCopy(file []byte, off int) (Header, Verdict) {
 func judge(b []byte, magic string, holds, known bool) Verdict {
 	right := string(b[:8]) == magic
 	switch version := u16(b[8:]); {
-	case right && version != 1, holds && !known:
+	case right && version != 1, right && holds && !known:
 		return Newer
 	case !right, !holds:
 		return Damaged
@@ -121,7 +121,6 @@ func decodeSlot(file []byte, off int) (Front, Verdict) {
 }
 
 // Opening is what the opening step says, section 5, and the base of its group.
-// An offset too large for an int64 is the largest one.
 type Opening struct {
 	ID, Salt               uint64
 	Length, Durable        int64
@@ -136,7 +135,7 @@ type Opening struct {
 // DecodeOpening decodes the opening step of a file with header h. It is valid
 // if the opening group verifies.
 func DecodeOpening(file []byte, h Header) (Opening, Verdict) {
-	g, v := decodeFirst(file, h)
+	g, v := decodeGroup(file, h, groupsOff, group{})
 	if v != Valid {
 		return Opening{}, v
 	}
@@ -152,7 +151,7 @@ func DecodeOpening(file []byte, h Header) (Opening, Verdict) {
 		}
 		switch {
 		case n == 0:
-			if v := o.decode(f); v != Valid {
+			if v := o.decode(f, h.ID, g.chain); v != Valid {
 				return Opening{}, v
 			}
 		case n == 1 && f.Type == typeMeta:
@@ -165,20 +164,28 @@ func DecodeOpening(file []byte, h Header) (Opening, Verdict) {
 	return o, Valid
 }
 
-// decode takes the opening frame; decodeFirst has compared chain and base.
-func (o *Opening) decode(f Frame) Verdict {
+// decode takes the opening frame of the segment with the given id, whose opening
+// group has the given chain.
+func (o *Opening) decode(f Frame, own, chain uint64) Verdict {
 	b := f.Data
-	switch {
-	case f.Type != typeOpening || len(b) != openingSize:
-		return Damaged
-	case u64(b[64:]) != 0:
-		return Newer
-	case u64(b) == 0 && !zero(b[8:48]), u64(b[24:]) > u64(b[16:]), !zero(b[80:]):
+	if f.Type != typeOpening || len(b) != openingSize || !zero(b[80:]) || u64(b[32:]) != chain {
 		return Damaged
 	}
-	o.ID, o.Salt = u64(b), u64(b[8:])
-	o.Length, o.Durable = offset(u64(b[16:])), offset(u64(b[24:]))
-	o.Chain, o.Last, o.Irregular = u64(b[32:]), u64(b[40:]), u64(b[48:])
+	id, length, durable, last, irregular := u64(b), u64(b[16:]), u64(b[24:]), u64(b[40:]), u64(b[48:])
+	if id == 0 {
+		if !zero(b[8:48]) || irregular != own {
+			return Damaged
+		}
+	} else if id >= own || o.Base != last+1 || durable < groupsOff || durable > length || length > 1<<35 ||
+		irregular > own || (irregular == own) != (id != own-1) {
+		return Damaged
+	}
+	if u64(b[64:]) != 0 {
+		return Newer
+	}
+	o.ID, o.Salt = id, u64(b[8:])
+	o.Length, o.Durable = int64(length), int64(durable)
+	o.Chain, o.Last, o.Irregular = chain, last, irregular
 	o.Time = int64(u64(b[56:]))
 	return Valid
 }
@@ -186,8 +193,8 @@ func (o *Opening) decode(f Frame) Verdict {
 // Scan is what a scan of a segment finds, section 7.
 type Scan struct {
 	Frames []Frame // valid frames in order up to X, those of a cut batch too
-	X      int64   // offset of the first header, frame or zero bytes not valid
-	Clean  bool    // the file is zero from X on, or ends there
+	X      int64   // offset of what ends the scan: the first that is not valid, or a seal
+	Clean  bool    // X is in no group, and the file is zero from X on, or ends there
 	Newer  bool    // what stands at X verifies and is not known
 	C      int64   // offset at which the segment ends if no opening says otherwise
 	Last   uint64  // last LSN before C; the first base less one if none
@@ -213,8 +220,11 @@ func ScanSegment(file []byte, h Header) Scan {
 	walk(file, h, func(Frame) { n++ })
 	frames := make([]Frame, 0, n)
 	s := walk(file, h, func(f Frame) { frames = append(frames, f) })
+	for len(frames) > 0 && frames[len(frames)-1].Off >= s.X { // of a group that does not hold
+		frames = frames[:len(frames)-1]
+	}
 	s.Frames = frames
-	s.Clean = s.X >= int64(len(file)) || zero(file[s.X:])
+	s.Clean = s.Clean && (s.X >= int64(len(file)) || zero(file[s.X:]))
 	for p := s.X; p < int64(len(file)); p += 8 {
 		if b := headerAt(file, h.Salt, p); b != nil {
 			s.claim(b)
@@ -223,17 +233,17 @@ func ScanSegment(file []byte, h Header) Scan {
 	return s
 }
 
-// walk takes group after group until X and gives each valid frame to take.
+// walk takes group after group until X and gives each valid frame to take. Clean
+// says that X is in no group.
 func walk(file []byte, h Header, take func(Frame)) Scan {
-	s := Scan{X: groupsOff, C: groupsOff}
-	g, v := decodeFirst(file, h)
+	s := Scan{X: groupsOff, C: groupsOff, Clean: true}
+	g, v := decodeGroup(file, h, groupsOff, group{})
 	if v == Valid {
 		s.Last = g.base - 1
 	}
-	for v == Valid {
+	for v == Valid && g.kind != kindSeal {
 		s.claim(headerAt(file, h.Salt, s.X))
-		var whole bool
-		if whole, v = s.frames(file, h, &g, take); !whole {
+		if s.Clean, v = s.frames(file, h, &g, take); !s.Clean {
 			break
 		}
 		s.X, s.C, s.Last = g.end, g.end, g.next-1
@@ -243,16 +253,17 @@ func walk(file []byte, h Header, take func(Frame)) Scan {
 	return s
 }
 
-// frames takes the frames of the group at X and leaves X at the first that is
-// not valid, else behind the last. It returns whether the group is valid, and
-// the verdict on the frame at X.
+// frames takes the frames of the group at X and leaves X where the group is not
+// valid, else behind its last frame. It returns whether the group is valid, and
+// the verdict on what stands at X.
 func (s *Scan) frames(file []byte, h Header, g *group, take func(Frame)) (whole bool, v Verdict) {
+	before := *s
 	s.X += groupHeader
 	if g.kind >= kindSkipped {
 		return g.end <= int64(len(file)), Valid
 	}
 	body := xxhash.New()
-	more := false
+	var last Frame
 	for range g.frames {
 		f, end, v := decodeFrame(file, h.Salt, s.X, g.end, g.next)
 		if v != Valid {
@@ -263,13 +274,21 @@ func (s *Scan) frames(file []byte, h Header, g *group, take func(Frame)) (whole 
 		if f.Type == typeRecord {
 			g.next++
 		}
-		s.X, more = end, f.More
-		if !more {
+		s.X, last = end, f
+		if !f.More {
 			s.C, s.Last = end, g.next-1
 		}
 	}
-	return g.end <= int64(len(file)) && zero(file[s.X:g.end]) && g.end-s.X < h.Unit &&
-		g.next-g.base == uint64(g.records) && body.Sum64() == g.body && !more, Valid
+	switch {
+	case g.end-s.X >= h.Unit, g.end > int64(len(file)): // (1), (2)
+	case last.More: // (3)
+		s.X = last.Off
+	case g.next-g.base != uint64(g.records), body.Sum64() != g.body: // (4), (5)
+		s.X, s.C, s.Last = before.X, before.C, before.Last
+	default: // (6)
+		return zero(file[s.X:g.end]), Valid
+	}
+	return false, Valid
 }
 
 // claim counts a header that holds its sum, whatever else is wrong with it.
@@ -281,52 +300,37 @@ func (s *Scan) claim(b []byte) {
 // group is a valid header of a group, section 4. It ends at offset end; next is
 // the LSN behind the frames taken so far.
 type group struct {
-	kind                           uint8
-	frames, records                uint32
-	end                            int64
-	base, next, durable, body, sum uint64
+	kind                                  uint8
+	frames, records                       uint32
+	end                                   int64
+	base, next, durable, chain, body, sum uint64
 }
 
-// decodeFirst decodes the header at 4096. What stands before it, its opening
-// says, section 5; if no valid frame is that opening, nothing does.
-func decodeFirst(file []byte, h Header) (group, Verdict) {
-	b := headerAt(file, h.Salt, groupsOff)
-	if b == nil {
-		return group{}, Damaged
-	}
-	g, v := decodeGroup(file, h, groupsOff, group{sum: u64(b[32:]), next: u64(b[16:])})
-	if v != Valid || g.frames == 0 {
-		return g, v
-	}
-	f, _, v := decodeFrame(file, h.Salt, groupsOff+groupHeader, g.end, g.base)
-	if o := f.Data; v == Valid && f.Type == typeOpening && len(o) == openingSize {
-		if u64(o[32:]) != u64(b[32:]) || u64(o) != 0 && u64(o[40:])+1 != g.base { // (6), (7)
-			return group{}, Damaged
-		}
-	}
-	return g, Valid
-}
-
+// decodeGroup decodes the header at p, behind the group last. What stands before
+// the header at 4096, its opening says.
 func decodeGroup(file []byte, h Header, p int64, last group) (group, Verdict) {
 	b := headerAt(file, h.Salt, p) // (1), (2), (3)
 	if b == nil {
 		return group{}, Damaged
 	}
-	kind, flags, end, durable := b[0], b[1], p+8*int64(u32(b[8:])), u64(b[24:])
-	switch {
-	case kind == 0 || kind > kindSeal && kind < kindSkipped, flags&0x78 != 0: // (4)
+	kind, flags, end := b[0], b[1], p+8*int64(u32(b[8:]))
+	base, durable, chain := u64(b[16:]), u64(b[24:]), u64(b[32:])
+	if kind == 0 || kind > kindSeal && kind < kindSkipped || flags&^1 != 0 { // (4)
 		return group{}, Newer
-	case flags&0x80 != 0, // (4), but not below 128
-		end-p < groupHeader || h.Unit <= 0 || end%h.Unit != 0,                // (5)
-		u64(b[32:]) != last.sum,                                              // (6)
-		u64(b[16:]) != last.next,                                             // (7)
-		durable < groupsOff || durable < last.durable || durable > uint64(p), // (8)
-		(kind == kindOpening) != (p == groupsOff),                            // (9)
+	}
+	if p == groupsOff {
+		last.sum, last.next = chain, base
+	}
+	switch {
+	case end-p < groupHeader || h.Unit <= 0 || end%h.Unit != 0, // (5)
+		chain != last.sum, // (6)
+		base != last.next || base == 0 || kind < kindSkipped && base > math.MaxUint64-uint64(u32(b[12:])), // (7)
+		durable < groupsOff || durable < last.durable || durable > uint64(p),                              // (8)
+		(kind == kindOpening) != (p == groupsOff),                                                         // (9)
 		!zero(b[48:56]): // (10)
 		return group{}, Damaged
 	}
-	base := u64(b[16:])
-	return group{kind, u32(b[4:]), u32(b[12:]), end, base, base, durable, u64(b[40:]), u64(b[56:])}, Valid
+	return group{kind, u32(b[4:]), u32(b[12:]), end, base, base, durable, chain, u64(b[40:]), u64(b[56:])}, Valid
 }
 
 // headerAt returns the header of a group at p if (1) it is there, (2) has the
@@ -364,9 +368,9 @@ func decodeFrame(file []byte, salt uint64, off, end int64, next uint64) (Frame, 
 	switch {
 	case xxhash.Sum64(sum) != u64(b[8:]): // (2)
 		return Frame{}, 0, Damaged
-	case f.Type == 0 || f.Type > typeIndex && f.Type < typeSkipped, b[5]&^1 != 0, u16(b[6:]) != 0: // (4)
+	case f.Type == 0 || f.Type > typeIndex && f.Type < typeSkipped, b[5]&^1 != 0, u16(b[6:]) != 0: // (3)
 		return Frame{}, 0, Newer
-	case !zero(file[dataEnd:behind]): // (3)
+	case !zero(file[dataEnd:behind]): // (4)
 		return Frame{}, 0, Damaged
 	}
 	return f, behind, Valid

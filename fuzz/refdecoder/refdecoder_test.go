@@ -228,24 +228,33 @@ func TestCutBatchIsNotPartOfTheSegment(t *testing.T) {
 	equal(t, "W", s.W, int64(4368)) // the mark behind X claims
 }
 
-func TestGroupThatDoesNotHoldEndsBehindItsFrames(t *testing.T) {
-	for name, raw := range map[string]func(h []byte){
-		"body":    func(h []byte) { h[40]++ },
-		"records": func(h []byte) { h[12]++ },
-		"length":  func(h []byte) { h[8]++ },
+func TestGroupThatDoesNotHoldEndsWhereTheTextSays(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		raw  func(h []byte)
+		x    int64
+		last uint64
+	}{
+		{"body", func(h []byte) { h[40]++ }, workedSize, 8},
+		{"records", func(h []byte) { h[12]++ }, workedSize, 8},
+		{"length", func(h []byte) { h[8]++ }, workedSize + 96, 10},
 	} {
 		b := built(t)
-		b.group(1, raw, frame{typ: 1}, frame{typ: 1})
+		b.group(1, c.raw, frame{typ: 1}, frame{typ: 1})
 		b.group(3, nil)
 		s := b.scan(t)
-		equal(t, name+": X", s.X, int64(workedSize+96))
-		equal(t, name+": C", s.C, s.X)
-		equal(t, name+": last", s.Last, uint64(10))
+		equal(t, c.name, []any{s.X, s.C, s.Last, s.Clean}, []any{c.x, c.x, c.last, false})
+		equal(t, c.name+": frames", len(s.Frames), 4+int(c.last-8))
 	}
 	b := built(t)
 	b.group(1, nil, frame{typ: 1}, frame{typ: 1, flags: 1})
 	b.group(3, nil)
-	equal(t, "last has MORE: C", b.scan(t).C, int64(workedSize+80))
+	s := b.scan(t)
+	equal(t, "last has MORE", []any{s.X, s.C, s.Last, len(s.Frames)}, []any{int64(workedSize + 80), s.X, uint64(9), 5})
+	b = built(t)
+	b.group(1, nil, frame{typ: 1})
+	b.file = append(b.file[:workedSize+72], make([]byte, 24)...)
+	equal(t, "zero, but inside a group: clean", b.scan(t).Clean, false)
 }
 
 func TestGroupEndsAtTheUnit(t *testing.T) {
@@ -255,7 +264,7 @@ func TestGroupEndsAtTheUnit(t *testing.T) {
 		return refdecoder.ScanSegment(b.file, refdecoder.Header{Salt: workedSalt, Unit: unit})
 	}
 	s := scan(16)
-	equal(t, "without padding", []any{s.X, s.C, s.Clean}, []any{int64(workedSize + 88), s.X, true})
+	equal(t, "without padding", []any{s.X, s.C, s.Clean}, []any{int64(workedSize + 88), s.X, false})
 	b.file = append(b.file, make([]byte, 8)...)
 	s = scan(16)
 	equal(t, "padding", []any{s.X, s.C, s.Clean}, []any{int64(workedSize + 96), s.X, true})
@@ -269,7 +278,6 @@ func TestGroupEndsAtTheUnit(t *testing.T) {
 func TestHeaderThatDoesNotFollowStopsTheScan(t *testing.T) {
 	for name, raw := range map[string]func(h []byte){
 		"magic":    func(h []byte) { h[2]++ },
-		"flag":     func(h []byte) { h[1] = 0x80 },
 		"length":   func(h []byte) { h[8] = 7 },
 		"base":     func(h []byte) { h[16]++ },
 		"durable":  func(h []byte) { h[25]++ },
@@ -292,6 +300,7 @@ func TestNewerIsNotDamaged(t *testing.T) {
 		"kind 0": func(b *builder) { b.group(0, nil) },
 		"type 0": func(b *builder) { b.group(1, nil, frame{}) },
 		"flag":   func(b *builder) { b.group(1, func(h []byte) { h[1] = 8 }) },
+		"flag 7": func(b *builder) { b.group(1, func(h []byte) { h[1] = 0x80 }) },
 		"type":   func(b *builder) { b.group(1, nil, frame{typ: 6}) },
 		"codec":  func(b *builder) { b.group(1, nil, frame{typ: 1, flags: 0x10}) },
 		"skip":   func(b *builder) { b.group(1, nil, frame{typ: 1, raw: func(f []byte) { f[6] = 1 }}) },
@@ -320,6 +329,7 @@ func TestSealBehindDamageIsSeen(t *testing.T) {
 	b.durable = workedSize
 	b.group(4, nil, frame{typ: 4, data: strings.Repeat("\x00", 64)})
 	equal(t, "sealed", b.scan(t).Sealed, true)
+	equal(t, "X of a seal", []any{b.scan(t).X, b.scan(t).C}, []any{int64(workedSize), int64(workedSize)})
 	equal(t, "W", b.scan(t).W, int64(workedSize))
 	b.file[4328]++
 	equal(t, "sealed behind damage", b.scan(t).Sealed, true)
@@ -345,10 +355,15 @@ func TestOpeningObeysItsRules(t *testing.T) {
 		chain  uint64
 		want   refdecoder.Verdict
 	}{
-		{"follows", []frame{{typ: 3, data: data(0, 1, 8, 5, 16, 4200, 24, 4100, 32, 9, 40, 6)}}, 9, refdecoder.Valid},
-		{"chain", []frame{{typ: 3, data: data(0, 1, 32, 9, 40, 6)}}, 8, refdecoder.Damaged},
-		{"base", []frame{{typ: 3, data: data(0, 1, 32, 9, 40, 7)}}, 9, refdecoder.Damaged},
-		{"durable", []frame{{typ: 3, data: data(0, 1, 16, 4200, 24, 4201, 40, 6)}}, 0, refdecoder.Damaged},
+		{"follows", []frame{{typ: 3, data: data(0, 1, 8, 5, 16, 4200, 24, 4100, 32, 9, 40, 6, 48, 1)}}, 9, refdecoder.Valid},
+		{"chain", []frame{{typ: 3, data: data(0, 1, 16, 4200, 24, 4100, 32, 9, 40, 6, 48, 1)}}, 8, refdecoder.Damaged},
+		{"base", []frame{{typ: 3, data: data(0, 1, 16, 4200, 24, 4100, 32, 9, 40, 7, 48, 1)}}, 9, refdecoder.Damaged},
+		{"durable", []frame{{typ: 3, data: data(0, 1, 16, 4200, 24, 4201, 40, 6, 48, 1)}}, 0, refdecoder.Damaged},
+		{"durable below 4096", []frame{{typ: 3, data: data(0, 1, 16, 4200, 24, 4095, 40, 6, 48, 1)}}, 0, refdecoder.Damaged},
+		{"length", []frame{{typ: 3, data: data(0, 1, 16, 1<<35+1, 24, 4100, 40, 6, 48, 1)}}, 0, refdecoder.Damaged},
+		{"follows itself", []frame{{typ: 3, data: data(0, 2, 16, 4200, 24, 4100, 40, 6)}}, 0, refdecoder.Damaged},
+		{"irregular", []frame{{typ: 3, data: data(0, 1, 16, 4200, 24, 4100, 40, 6)}}, 0, refdecoder.Damaged},
+		{"first and regular", []frame{{typ: 3, data: data(48, 1)}}, 0, refdecoder.Damaged},
 		{"no id, but salt", []frame{{typ: 3, data: data(8, 1)}}, 0, refdecoder.Damaged},
 		{"reserved", []frame{{typ: 3, data: data(80, 1)}}, 0, refdecoder.Damaged},
 		{"incompat", []frame{{typ: 3, data: data(64, 1)}}, 0, refdecoder.Newer},
@@ -365,7 +380,7 @@ func TestOpeningObeysItsRules(t *testing.T) {
 		equal(t, c.what, v, c.want)
 		if c.what == "follows" {
 			equal(t, c.what, o, refdecoder.Opening{ID: 1, Salt: 5, Length: 4200, Durable: 4100,
-				Chain: 9, Last: 6, Irregular: 2, Base: 7, End: 4304})
+				Chain: 9, Last: 6, Irregular: 1, Base: 7, End: 4304})
 		}
 	}
 	b := &builder{file: worked(t)[:4096], salt: workedSalt, next: 7, durable: 4095}
