@@ -66,17 +66,17 @@ func refused(t testing.TB, mem *vfs.Mem, opts Options, want error, words ...stri
 
 func TestBadOptionsAreRefused(t *testing.T) {
 	for words, o := range map[string]Options{
-		"SegmentSize is 8191, want 8192 to 4294967296":       {SegmentSize: small - 1},
-		"SegmentSize is -1,":                                 {SegmentSize: -1},
-		"SegmentSize is 4294967297,":                         {SegmentSize: MaxSegmentSize + 1},
-		"MaxRecordSize is -1,":                               {MaxRecordSize: -1},
-		"MaxRecordSize is 1073741825, want 1 to 1073741824":  {MaxRecordSize: 1<<30 + 1},
-		"Sync is 3, want SyncAlways":                         {Sync: 3},
-		"SyncEvery is -1ns":                                  {SyncEvery: -1},
-		"SlowSync is -1s":                                    {SlowSync: -time.Second},
-		"Recovery is 3, want Strict, Paranoid or":            {Recovery: 3},
-		"Options.SegmentSize is 1, want 8192 to 4294967296":  {SegmentSize: 1, ReadOnly: true},
-		"Options.MaxRecordSize is -9223372036854775808, wan": {MaxRecordSize: -1 << 63},
+		"SegmentSize is 8191, want 8192 to 4294967296":      {SegmentSize: small - 1},
+		"SegmentSize is -1,":                                {SegmentSize: -1},
+		"SegmentSize is 4294967297,":                        {SegmentSize: MaxSegmentSize + 1},
+		"MaxRecordSize is -1,":                              {MaxRecordSize: -1},
+		"MaxRecordSize is 1073741825, want 1 to 1073741824": {MaxRecordSize: 1<<30 + 1},
+		"Sync is 3, want SyncAlways":                        {Sync: 3},
+		"SyncEvery is -1ns":                                 {SyncEvery: -1},
+		"SlowSync is -1s":                                   {SlowSync: -time.Second},
+		"Recovery is 3, want Strict, Paranoid or":           {Recovery: 3},
+		"Options.SegmentSize is 1, want 8192 to 4294967296": {SegmentSize: 1, ReadOnly: true},
+		"Options.MaxRecordSize is -2147483648, want":        {MaxRecordSize: -1 << 31},
 	} {
 		mem := vfs.NewMem()
 		o.FS = mem

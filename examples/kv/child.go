@@ -54,9 +54,9 @@ const (
 	// store was closed: the LSN is the store's last, the digest of its state
 	// follows. The others come before a snapshot is written, and when it is in
 	// force and the log truncated.
-	ackDone          = 1<<32 - 1
-	ackSnapshot      = 1<<32 - 2
-	ackSnapshotEnded = 1<<32 - 3
+	ackDone          = 1<<31 - 1
+	ackSnapshot      = 1<<31 - 2
+	ackSnapshotEnded = 1<<31 - 3
 )
 
 func appendAck(dst []byte, a ack) []byte {
