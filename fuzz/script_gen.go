@@ -1,0 +1,78 @@
+package fuzz
+
+import (
+	"math/rand/v2"
+
+	"github.com/seed3918b8df/tidemark/wal"
+)
+
+// pairs are the operations of which every sequence of two is a script. Each script
+// has a beginning of two records, so that there is something to truncate.
+const (
+	pairs     = "aAwymxtTrfFhBUDnNzqcki"
+	pairsNone = "aAwmtrFBUkc"
+	beginning = "aA"
+)
+
+// Scripts returns the scripts of the crash enumeration: every sequence of up to two
+// operations, behind a beginning; as many longer ones, drawn at random, as are asked
+// for; and the same for the policies that acknowledge before they sync.
+func Scripts(long int) []Script {
+	g := &generator{rand: rand.New(rand.NewPCG(1, 2))}
+	for _, unit := range []int{512, 4096} {
+		g.add(Script{Ops: "", Unit: unit}) // the beginnings, of which the others take no points
+		g.add(Script{Ops: beginning, Unit: unit})
+	}
+	for _, op := range Operations {
+		g.add(Script{Ops: beginning + string(op), From: len(beginning) + 1})
+	}
+	for _, first := range pairs {
+		for _, second := range pairs {
+			g.add(Script{Ops: beginning + string(first) + string(second), From: len(beginning) + 2})
+		}
+	}
+	for _, first := range pairsNone {
+		for _, second := range pairsNone {
+			s := Script{Ops: beginning + string(first) + string(second), From: 1}
+			s.Options.Sync = wal.SyncNone
+			if len(g.list)%3 == 0 {
+				s.Options.Sync = wal.SyncInterval
+			}
+			g.add(s)
+		}
+	}
+	for range long {
+		g.add(g.long())
+	}
+	return g.list
+}
+
+type generator struct {
+	rand *rand.Rand
+	list []Script
+}
+
+// add adds s, with what it does not say: that goes round.
+func (g *generator) add(s Script) {
+	n := len(g.list)
+	s.Lazy = n%2 == 1
+	if s.Unit == 0 {
+		s.Unit = []int{512, 512, 4096}[n%3]
+	}
+	s.Options.SegmentSize = []int64{8 << 10, 8 << 10, 8 << 10, 16 << 10}[n/2%4]
+	if n%7 == 3 {
+		s.Options.FirstLSN = 1000
+	}
+	g.list = append(g.list, s)
+}
+
+// long returns a script of four to eight operations.
+func (g *generator) long() Script {
+	ops := make([]byte, 4+g.rand.IntN(5))
+	for i := range ops {
+		ops[i] = Operations[g.rand.IntN(len(Operations))]
+	}
+	s := Script{Ops: string(ops), From: g.rand.IntN(2), Seed: g.rand.Uint64()}
+	s.Options.Sync = []wal.SyncPolicy{wal.SyncAlways, wal.SyncAlways, wal.SyncNone, wal.SyncInterval}[g.rand.IntN(4)]
+	return s
+}
