@@ -16,9 +16,10 @@ import (
 // reads its file through ReadAt, which holds the file open for that call only.
 type extent struct {
 	// Set when it is made, then read-only.
-	fs   FS
-	path string
-	id   uint64
+	fs    FS
+	path  string
+	id    uint64
+	files *openFiles
 
 	nextEnd int64        // owned by the leader: end, once it is published; 0: it stays as it is
 	end     atomic.Int64 // offset behind the last visible record's group; 0: the next extent's opening tells
@@ -57,9 +58,15 @@ func (e *extent) is(h segment.Header) bool {
 // errGone is returned by reads of a segment that was truncated away.
 var errGone = errors.New("wal: the segment is gone")
 
+// newExtent returns the extent of the segment with the given id, of which nothing
+// is known yet.
+func (l *Log) newExtent(id uint64) *extent {
+	return &extent{fs: l.fs, path: segment.Path(l.dir, id), id: id, files: &l.files}
+}
+
 // newExtentOf returns the extent of the segment that w writes.
 func newExtentOf(l *Log, w *segment.Writer) *extent {
-	e := &extent{fs: l.fs, path: w.Path(), id: w.Header().ID}
+	e := l.newExtent(w.Header().ID)
 	e.header, e.opening.Base = w.Header(), w.Base()
 	e.opening.End, e.opening.Chain = w.OpeningEnd()
 	e.index.Store(w.Index())
@@ -79,20 +86,67 @@ func (e *extent) ReadAt(p []byte, off int64) (int, error) {
 }
 
 func (e *extent) acquire() (vfs.File, error) {
+	file, opened, err := e.use()
+	if opened {
+		e.files.add(e)
+	}
+	return file, err
+}
+
+// use counts a user of the file, which is opened if it is not open.
+func (e *extent) use() (file vfs.File, opened bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.mu.gone {
-		return nil, errGone
+		return nil, false, errGone
 	}
 	if e.mu.file == nil {
-		file, err := e.fs.Open(e.path, vfs.ReadOnly)
-		if err != nil {
-			return nil, err
+		if e.mu.file, err = e.fs.Open(e.path, vfs.ReadOnly); err != nil {
+			e.mu.file = nil
+			return nil, false, err
 		}
-		e.mu.file = file
+		opened = true
 	}
 	e.mu.users++
-	return e.mu.file, nil
+	return e.mu.file, opened, nil
+}
+
+// closeIdle closes the file unless somebody uses it, and reports whether it did.
+func (e *extent) closeIdle() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.mu.users > 0 {
+		return false
+	}
+	_ = e.close() // it was only read since it was sealed
+	return true
+}
+
+// openFiles bounds how many files of segments that are only read stay open.
+type openFiles struct {
+	mu   sync.Mutex
+	list []*extent // opened, oldest first
+}
+
+// maxOpenFiles is how many stay open: more than any set of readers is in, and
+// little beside the usual limit of 1024 a process.
+const maxOpenFiles = 128
+
+// add notes that e's file is open and may be closed when it is idle.
+func (f *openFiles) add(e *extent) {
+	f.mu.Lock()
+	f.list = append(f.list, e)
+	var oldest *extent
+	if len(f.list) > maxOpenFiles {
+		oldest = f.list[0]
+		f.list = append(f.list[:0], f.list[1:]...)
+	}
+	f.mu.Unlock()
+	if oldest != nil && oldest != e && !oldest.closeIdle() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.list = append(f.list, oldest)
+	}
 }
 
 func (e *extent) release() {

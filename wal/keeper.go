@@ -167,6 +167,7 @@ func (k *keeper) seal(l *Log, list []retired) {
 			} else {
 				err = r.writer.Trim() // not at the pin: the opening step may reach behind it
 			}
+			l.files.add(r.extent)
 			if err != nil {
 				l.logger.Warn("wal: a segment stays without a seal", "path", r.extent.path, "err", err)
 			}

@@ -86,6 +86,7 @@ type Log struct {
 	news     signal
 
 	readers chan *segment.Reader // memory of point reads
+	files   openFiles
 
 	// Goroutines of the log's own.
 	keep    keeper

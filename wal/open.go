@@ -180,7 +180,7 @@ func (l *Log) show(plan *recovery.Plan) {
 	ld.front, ld.pin = plan.Front, plan.Pin
 	ld.segments = nil
 	for _, id := range plan.Chain {
-		ld.segments = append(ld.segments, &extent{fs: l.fs, path: segment.Path(l.dir, id), id: id})
+		ld.segments = append(ld.segments, l.newExtent(id))
 	}
 	if n := len(ld.segments); n > 0 {
 		ld.segments[n-1].found(plan.Last)

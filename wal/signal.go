@@ -65,7 +65,14 @@ func (r *rewinds) begin(list ...LSN) {
 		}
 		r.low = append(r.low[:n], rewind{epoch, next})
 	}
+	for len(r.low) > keptRewinds { // a reader that was last used so long ago may be told of one too many
+		r.low[1].next = r.low[0].next
+		r.low = append(r.low[:0], r.low[1:]...)
+	}
 }
+
+// keptRewinds is how many truncations are told apart.
+const keptRewinds = 1024
 
 func (r *rewinds) end() {
 	r.epoch.Add(1)

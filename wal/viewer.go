@@ -1,13 +1,17 @@
 package wal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/recovery"
 	"github.com/seed3918b8df/tidemark/segment"
 )
@@ -18,13 +22,72 @@ type viewer struct {
 	cfg recovery.Config
 	mu  sync.Mutex
 	was time.Time // of the last look
+	saw sight
+}
+
+// sight is what tells at little cost that a log is as it was: its names, FRONT,
+// and nothing yet where the next group will begin.
+type sight struct {
+	names []string
+	front []byte
+	tail  string // the newest segment's path; "": there is none
+	end   int64  // where it ends; 0: not clean, so that it must be scanned again
+}
+
+// glance returns the names and FRONT as they are now.
+func (v *viewer) glance() (s sight, err error) {
+	if s.names, err = v.cfg.FS.List(v.cfg.Dir); err != nil {
+		return s, err
+	}
+	s.front, err = v.bytes(filepath.Join(v.cfg.Dir, segment.FrontName), 0, segment.FrontSize)
+	return s, err
+}
+
+// bytes returns up to n bytes of a file from off on.
+func (v *viewer) bytes(path string, off int64, n int) ([]byte, error) {
+	file, err := v.cfg.FS.Open(path, vfs.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b := make([]byte, n)
+	got, err := file.ReadAt(b, off)
+	if err == io.EOF {
+		err = nil
+	}
+	return b[:got], err
+}
+
+// still reports whether the log is as it was when v last examined it.
+func (v *viewer) still(now sight) bool {
+	was := v.saw
+	if !slices.Equal(now.names, was.names) || !bytes.Equal(now.front, was.front) || was.tail != "" && was.end == 0 {
+		return false
+	}
+	if was.tail == "" {
+		return true
+	}
+	b, err := v.bytes(was.tail, was.end, segment.GroupHeaderSize)
+	return err == nil && len(bytes.Trim(b, "\x00")) == 0
+}
+
+// note remembers what plan, which is no older than s, found.
+func (v *viewer) note(s sight, plan *recovery.Plan) {
+	if plan.Last != nil {
+		s.tail = plan.Last.Path
+		if plan.Report.Tail == recovery.TailClean && plan.Report.FlippedPath == "" {
+			s.end = plan.Last.X
+		}
+	}
+	v.saw, v.was = s, time.Now()
 }
 
 // lookEvery is how long one look counts as now.
 const lookEvery = time.Millisecond
 
 func openViewer(dir string, o Options) (*Log, error) {
-	v := &viewer{cfg: recovery.Config{FS: o.FS, Dir: dir, Mode: o.Recovery, ExpectLSN: o.ExpectLSN, Live: true}, was: time.Now()}
+	v := &viewer{cfg: recovery.Config{FS: o.FS, Dir: dir, Mode: o.Recovery, ExpectLSN: o.ExpectLSN, Live: true}}
+	now, _ := v.glance() // what is wrong with it Examine says
 	plan, err := recovery.Examine(v.cfg)
 	if err != nil {
 		return nil, fmt.Errorf("wal: %w", err)
@@ -36,6 +99,7 @@ func openViewer(dir string, o Options) (*Log, error) {
 		return nil, fmt.Errorf("wal: no log in %s: %w", dir, fs.ErrNotExist)
 	}
 	v.cfg.ExpectLSN = 0 // it has been checked
+	v.note(now, plan)
 	l := newLog(dir, o, plan)
 	l.viewer = v
 	l.durable.Store(uint64(plan.Report.Durable))
@@ -51,12 +115,17 @@ func (v *viewer) look(l *Log) {
 	if l.ended.Load() || time.Since(v.was) < lookEvery {
 		return
 	}
+	now, err := v.glance()
+	if err == nil && v.still(now) {
+		v.was = time.Now()
+		return
+	}
 	plan, err := recovery.Examine(v.cfg)
 	if err != nil || plan.Refusal() != nil || !plan.Exists {
 		l.logger.Warn("wal: the log cannot be read now", "err", errors.Join(err, refusalOf(plan)))
 		return
 	}
-	v.was = time.Now()
+	v.note(now, plan)
 	old, last := *l.segments.Load(), LSN(l.last.Load())
 	if next := rewoundTo(l, old, plan, last); next <= last {
 		l.rewinds.begin(next)
@@ -78,7 +147,7 @@ func (v *viewer) look(l *Log) {
 func (v *viewer) show(l *Log, old []*extent, plan *recovery.Plan) {
 	now := make([]*extent, 0, len(plan.Chain))
 	for at, id := range plan.Chain {
-		e := &extent{fs: l.fs, path: segment.Path(l.dir, id), id: id}
+		e := l.newExtent(id)
 		if was := slices.IndexFunc(old, func(o *extent) bool { return o.id == id }); was >= 0 &&
 			(at < len(plan.Chain)-1 || old[was].is(plan.Last.Header)) {
 			e = old[was]
@@ -128,7 +197,7 @@ func rewoundTo(l *Log, old []*extent, plan *recovery.Plan, last LSN) LSN {
 		if id <= newest {
 			continue
 		}
-		e := &extent{fs: l.fs, path: segment.Path(l.dir, id), id: id}
+		e := l.newExtent(id)
 		if e.loadHead() == nil { // it begins where the log was taken back to, or behind last
 			low = min(low, e.baseLSN())
 		}
