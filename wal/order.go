@@ -22,7 +22,6 @@ type queue struct {
 	buf   []byte // room for a group's header, then drafts
 	ops   []op
 	since time.Time // when the first op that nobody waits for was ordered
-	cuts  int       // ops that truncate
 }
 
 // op is one append: a place in the stream.
@@ -146,9 +145,6 @@ func (l *Log) push(o op) Pending {
 	o.seq, o.first, o.end = l.mu.seq, l.firstOf(o), len(q.buf)
 	l.mu.next = o.first + LSN(o.records)
 	q.ops = append(q.ops, o)
-	if o.truncate != truncateNot {
-		q.cuts++
-	}
 	if o.waits {
 		l.lead.gather.arrived.Add(1)
 	} else if now := time.Now(); q.since.IsZero() || len(q.buf) > queueSize/2 {

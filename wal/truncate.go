@@ -15,12 +15,21 @@ import (
 // LastLSN()+1, or one of the file system; then nothing was dropped, and the log
 // goes on unless it is [ErrFailed].
 func (l *Log) TruncateFront(first LSN) error {
+	target, resets, err := l.reserveFront(first)
+	if err != nil {
+		return err
+	}
 	return l.exclusive(func(r *round) error {
-		target, resets, err := l.reserveFront(r, first)
-		if err != nil || r.failed != nil || target <= LSN(l.first.Load()) {
-			return err
+		if target <= LSN(l.first.Load()) {
+			return nil
 		}
-		if err = l.truncateFront(r, target); err != nil || r.failed != nil {
+		var err error
+		if last := l.lead.written.last; target > last+1 { // what was ordered before could not be written
+			err = lsnError(ErrNotFound, target, last)
+		} else {
+			err = l.truncateFront(r, target)
+		}
+		if err != nil || r.failed != nil {
 			l.mu.Lock()
 			if l.mu.resets == resets { // else a reset, ordered meanwhile, has set it
 				l.mu.first = LSN(l.first.Load())
@@ -32,20 +41,17 @@ func (l *Log) TruncateFront(first LSN) error {
 }
 
 // reserveFront returns what FirstLSN becomes, and lets nothing that is ordered
-// from now on need what is below. Appends ordered before that move the end of
-// the log back are written first. resets is how many resets had been ordered.
-func (l *Log) reserveFront(r *round, first LSN) (target LSN, resets uint64, err error) {
+// from now on need what is below. resets is how many resets had been ordered.
+func (l *Log) reserveFront(first LSN) (target LSN, resets uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.mu.queue.cuts > 0 && r.failed == nil && r.cutErr == nil {
-		l.mu.spare = r.queue
-		*r = *l.take(true)
-		l.mu.Unlock()
-		l.process(r)
-		l.mu.Lock()
-	}
-	if next := l.lead.written.last + 1; first > next {
-		return 0, 0, lsnError(ErrNotFound, first, next-1)
+	switch {
+	case l.viewer != nil:
+		return 0, 0, ErrReadOnly
+	case l.mu.closed:
+		return 0, 0, ErrClosed
+	case first > l.mu.next:
+		return 0, 0, lsnError(ErrNotFound, first, l.mu.next-1)
 	}
 	for _, lsn := range l.mu.holds {
 		first = min(first, lsn)
