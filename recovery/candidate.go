@@ -90,6 +90,9 @@ func (c *candidate) unflip() (bool, error) {
 	sc.Start(c.file, c.path, c.header, c.size)
 	for sc.Next() != segment.StepEnd {
 	}
+	if stop := sc.Stop(); stop.Kind == segment.StopRead {
+		return false, stop.Err
+	}
 	var lsn LSN
 	end, inside := sc.GroupEnd()
 	if inside {

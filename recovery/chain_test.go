@@ -189,7 +189,7 @@ func TestSegmentsThatRanAhead(t *testing.T) {
 	require.Equal(t, TailTorn, r.Tail, "records that verify are given up")
 	require.Equal(t, []LSN{3, 6}, []LSN{r.LostFrom, r.LostTo})
 
-	d, a, b, c = build()
+	d, a, _, c = build()
 	c.mark()
 	c.sync().mark() // a claim behind the opening: all before was durable
 	a.lose(1)
@@ -205,6 +205,43 @@ func TestSegmentsThatRanAhead(t *testing.T) {
 	require.Equal(t, []LSN{5, 6}, []LSN{r.LostFrom, r.LostTo})
 }
 
+// TestASyncProvesAllBefore has segments that ran ahead and were synced later: the
+// claim stands two segments on.
+func TestASyncProvesAllBefore(t *testing.T) {
+	for _, mode := range []Mode{Strict, PointInTime} {
+		d := newDir(t)
+		a := d.root(1, 1, 2).sync().group(1)
+		b := a.next(2, 1)
+		a.sync()
+		b.sync().group(1)
+		b.next(3, 1)
+		a.rot(a.start(1) + 100)
+		if mode == Strict {
+			d.refuses("[@G @L @J]", segment.Name(1), a.start(1)+segment.GroupHeaderSize, 3)
+			continue
+		}
+		r := d.pointInTime(2, 1)
+		require.Len(t, r.Corruptions, 1)
+		require.Equal(t, a.w.Path(), r.Corruptions[0].Path)
+	}
+}
+
+// TestFramesOfAnotherAttemptDoNotCount has a header of one and the frames of the
+// other, each valid in itself.
+func TestFramesOfAnotherAttemptDoNotCount(t *testing.T) {
+	attempt := func(meta string) *part { return newDir(t).root(1, 1, 2).sync().mark().batch(meta, 2) }
+	a, b := attempt("this"), attempt("that")
+	header := make([]byte, segment.GroupHeaderSize)
+	_, err := b.w.File().ReadAt(header, b.start(2))
+	require.NoError(t, err)
+	a.d.change(segment.Name(1), a.start(2), a.start(2)+segment.GroupHeaderSize, func(b []byte) { copy(b, header) })
+	p := a.d.plan(Strict)
+	require.Equal(t, []LSN{2, 4}, []LSN{p.Report.Last, p.Report.LostTo})
+	require.Equal(t, a.start(2), p.Report.CutAt)
+	require.Nil(t, p.Meta)
+	a.d.applies(p)
+}
+
 func TestATornOpeningInTheMiddleIsCorruptIfItWasDurable(t *testing.T) {
 	build := func() (d *dir, b, c *part) {
 		d = newDir(t)
@@ -212,6 +249,12 @@ func TestATornOpeningInTheMiddleIsCorruptIfItWasDurable(t *testing.T) {
 		return d, b, b.next(3, 1)
 	}
 	d, b, _ := build() // the pin says so
+	b.tear(0, 0)
+	d.refuses("[@G @J]", segment.Name(2), segment.HeaderSize, 0)
+
+	d = newDir(t)
+	b = d.root(1, 1, 2).sync().next(2, 1).sync().group(1)
+	b.next(3, 1) // the pin says so, and that not all of it was
 	b.tear(0, 0)
 	d.refuses("[@G @J]", segment.Name(2), segment.HeaderSize, 0)
 
@@ -266,6 +309,7 @@ func TestAnotherFileInASegmentsPlaceIsCorrupt(t *testing.T) {
 	pin.Salt++
 	a.pinned(pin, 2, 1).sync().mark()
 	d.refuses("[@F @C]", segment.Name(1), 0, 0)
+	require.Equal(t, []string{segment.Name(2)}, d.pointInTime(2, 1).Quarantined)
 	d = newDir(t)
 	a = d.root(1, 1, 2).sync()
 	pin = a.w.End()
@@ -319,26 +363,16 @@ func TestANewerVersionAnywhereIsNotDamage(t *testing.T) {
 		d.change(segment.Name(id), 0, segment.HeaderSize, both(8)).fails(segment.ErrVersion, segment.Name(id))
 	}
 	d, _ = build()
-	w := d.ready(3)
+	d.ready(3)
 	d.change(segment.Name(3), 0, segment.HeaderSize, both(8)).fails(segment.ErrVersion, segment.Name(3))
-	d.remove(segment.Name(3))
 
-	for _, torn := range []bool{false, true} { // a frame that a newer version wrote, at the end and behind damage
-		d = newDir(t)
-		w = d.root(1, 1, 2).sync()
-		off := w.w.Off()
-		if torn {
-			w.group(1)
-		}
-		buf := drafts(w.w.Next(), 1, "", false)
-		buf[segment.GroupHeaderSize+5] = 0x20 // a codec
-		require.NoError(t, w.w.Write(buf))
-		if !torn {
-			d.fails(segment.ErrVersion, fmt.Sprintf("at %d: frame flags 0x20", off+segment.GroupHeaderSize))
-			continue
-		}
-		d.fails(segment.ErrVersion, "frame flags 0x20")
-	}
+	d = newDir(t) // in a frame
+	w := d.root(1, 1, 2).sync().group(1)
+	off := w.w.Off() + segment.GroupHeaderSize
+	buf := drafts(w.w.Next(), 1, "", false)
+	buf[segment.GroupHeaderSize+5] = 0x20 // a codec
+	require.NoError(t, w.w.Write(buf))
+	d.fails(segment.ErrVersion, fmt.Sprintf("at %d: frame flags 0x20", off))
 }
 
 func TestFrontIsMissing(t *testing.T) {
@@ -436,10 +470,9 @@ func TestFrontBeyondALostTail(t *testing.T) {
 		require.Contains(t, p.Report.String(), "8")
 		d.applies(p)
 	}
-	b := d.root(2, 8, 1).sync().mark() // what is appended then
+	d.root(2, 8, 1).sync().mark() // what is appended then
 	require.Equal(t, []LSN{8, 8}, []LSN{d.plan(Strict).Report.First, d.plan(Strict).Report.Last})
 	require.Equal(t, LSN(0), d.plan(Strict).Report.EmptyAt)
-	_ = b
 }
 
 func TestCloseIsSeen(t *testing.T) {
@@ -458,7 +491,7 @@ func TestCloseIsSeen(t *testing.T) {
 func TestExpectLSN(t *testing.T) {
 	for _, mode := range []Mode{Strict, Paranoid, PointInTime} {
 		d := newDir(t)
-		a := d.root(1, 1, 2).sync().clean()
+		d.root(1, 1, 2).sync().clean()
 		for expect, refused := range map[LSN]bool{1: false, 2: false, 3: true, 1 << 40: true} {
 			p, err := Examine(Config{FS: d.fs, Dir: "log", Mode: mode, ExpectLSN: expect})
 			require.NoError(t, err)
@@ -470,7 +503,6 @@ func TestExpectLSN(t *testing.T) {
 				require.Nil(t, p.Refusal())
 			}
 		}
-		_ = a
 	}
 	d := newDir(t) // a log that never had a record
 	p, err := Examine(Config{FS: d.fs, Dir: "log", ExpectLSN: 1})

@@ -27,7 +27,7 @@ func crashesBack(t *testing.T, lowest, last, durable LSN, build func(d *dir)) ma
 	build(newDirOn(t, crash))
 	state := crash.State()
 	ends := map[LSN]int{}
-	state.Each(400, 1, func(picks []int) bool {
+	state.Each(150, 1, func(picks []int) bool {
 		d := &dir{TB: t, fs: state.Image(picks)}
 		d.disk = d.fs
 		p := d.plan(Strict)
@@ -149,6 +149,7 @@ func TestCrashWhileRecoveryIsAtWork(t *testing.T) {
 			require.Nil(t, p.Refusal(), "%s, %s: %v", name, after, p.Report)
 			require.Equal(t, want, found(p), "%s, %s", name, after)
 			d.holds(p)
+			d.applies(p)
 		}
 		calls := 1
 		for at := 0; at < calls; at++ {

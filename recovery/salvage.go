@@ -1,6 +1,8 @@
 package recovery
 
 import (
+	"slices"
+
 	"github.com/seed3918b8df/tidemark/segment"
 )
 
@@ -28,7 +30,7 @@ func (p *Plan) salvage(d *directory) error {
 	at := p.root(d, opened, after)
 	if at == nil && len(d.segments) > 0 {
 		var err error
-		if at, err = p.withoutRoot(d, opened[p.Front.Oldest], after); err != nil {
+		if at, err = p.withoutRoot(d, opened, after); err != nil {
 			return err
 		}
 	}
@@ -83,12 +85,18 @@ func (p *Plan) root(d *directory, opened, after map[uint64]*candidate) *candidat
 	return nil
 }
 
-// withoutRoot judges c, the oldest segment, which has no valid opening group; nil if
-// it is absent. It returns c if it has one but for one flipped bit.
-func (p *Plan) withoutRoot(d *directory, c *candidate, after map[uint64]*candidate) (*candidate, error) {
-	if c == nil {
-		p.row(Facts{Role: RoleEarlier, File: FileAbsent}, damaged(nil, segment.Path(p.cfg.Dir, p.Front.Oldest)))
-		return nil, nil
+// withoutRoot judges the oldest segment, which has no valid opening group or is
+// absent. It returns it if it has one but for one flipped bit.
+func (p *Plan) withoutRoot(d *directory, opened, after map[uint64]*candidate) (*candidate, error) {
+	c := opened[p.Front.Oldest]
+	if c == nil { // it may never have come to be, if the one that is there follows nothing
+		if at := slices.IndexFunc(d.segments, func(id uint64) bool { return id > p.Front.Oldest }); at >= 0 {
+			c = opened[d.segments[at]]
+		}
+		if c == nil || c.id <= p.Front.Newest || c.headErr == nil && c.openErr == nil {
+			p.row(Facts{Role: RoleEarlier, File: FileAbsent}, damaged(nil, segment.Path(p.cfg.Dir, p.Front.Oldest)))
+			return nil, nil
+		}
 	}
 	if newer, err := provedBy(after[c.id], after); err != nil {
 		return nil, err

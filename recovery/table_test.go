@@ -32,6 +32,34 @@ func TestAFileThatCannotBeReadFails(t *testing.T) { // @A
 	require.ErrorIs(t, err, syscall.EIO)
 }
 
+// TestEveryReadThatFailsIsAnError fails each read of an examination, in each mode,
+// of a log in which all kinds of scans are made.
+func TestEveryReadThatFailsIsAnError(t *testing.T) {
+	d, faulty := newFaultyDir(t)
+	a := d.root(1, 1, 2).sync().group(1)
+	b := a.next(2, 2).group(1)
+	b.next(3, 1).flip(segment.HeaderSize + 200)
+	d.ready(4)
+	before := d.image()
+	for _, mode := range []Mode{Strict, Paranoid, PointInTime} {
+		failed := 0
+		for at := 0; ; at++ {
+			faulty.Set(vfs.Fault{Match: func(c vfs.Call) bool { return c.Op == vfs.ReadAt || c.Op == vfs.Stat || c.Op == vfs.Open }, At: at})
+			p, err := Examine(Config{FS: d.fs, Dir: "log", Mode: mode})
+			if faulty.Hits() == 0 {
+				require.NoError(t, err)
+				break
+			}
+			require.ErrorIs(t, err, syscall.EIO, "mode %d, call %d", mode, at)
+			require.NotErrorIs(t, err, segment.ErrCorrupt)
+			require.Nil(t, p)
+			failed++
+		}
+		require.Greater(t, failed, 20)
+	}
+	require.Equal(t, before, d.image())
+}
+
 func TestANamedSegmentThatIsAbsentIsCorrupt(t *testing.T) { // @B
 	d := newDir(t)
 	a := d.root(1, 1, 2).sync()
@@ -101,6 +129,24 @@ func TestATornTailBehindWhatIsProvedIsCut(t *testing.T) { // @H
 	require.Equal(t, a.ends[2]-a.start(2), r.CutBytes)
 	require.Equal(t, LSN(3), r.LostFrom)
 	require.Equal(t, LSN(2), r.LostTo, "no header speaks of any")
+}
+
+// TestAFileThatEndsInAGroupIsTorn has nothing behind that is not zero.
+func TestAFileThatEndsInAGroupIsTorn(t *testing.T) { // @H
+	for _, behind := range []int64{0, 100} { // its header
+		for _, cut := range []bool{false, true} {
+			d := newDir(t)
+			a := d.root(1, 1, 2).sync().mark().group(3)
+			end := a.start(2) + segment.GroupHeaderSize + behind
+			a.zero(end, room)
+			if cut {
+				a.cut(end)
+			}
+			r := d.recovers("[@H]", 2, cuts(a, a.start(2)))
+			require.Equal(t, []LSN{3, 5}, []LSN{r.LostFrom, r.LostTo})
+			require.NotEqual(t, TailClean, r.Tail)
+		}
+	}
 }
 
 func TestATornTailBehindWhatIsNotProvedIsCutToo(t *testing.T) { // @I

@@ -310,9 +310,14 @@ func (d *dir) applies(p *Plan) *Plan {
 	return again
 }
 
-// found is what a plan says that must not change when it is applied.
+// found is what a plan says that must not change when it is applied. Marks at the
+// end come and go with the claims behind them.
 func found(p *Plan) string {
-	return fmt.Sprint(p.Front.First, p.Chain, p.Report.First, p.Report.Last, p.Next, p.Pin, p.Last != nil, string(p.Meta))
+	var frame int64
+	if p.Last != nil {
+		frame = p.Last.EndFrame
+	}
+	return fmt.Sprint(p.Front.First, p.Chain, p.Report.First, p.Report.Last, p.Next, p.Pin.ID, p.Pin.Salt, p.Pin.Last, frame, string(p.Meta))
 }
 
 // holds reads all records that p says the log has, and checks each.

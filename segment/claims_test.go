@@ -28,7 +28,7 @@ func TestClaimsAreFoundAtEveryMultipleOf8(t *testing.T) {
 	for _, start := range []int64{HeaderSize, HeaderSize + 8, HeaderSize + 504} {
 		b := make([]byte, HeaderSize+scanChunk+2048)
 		var places []int64
-		for _, around := range []int64{start + 64, start + scanChunk, HeaderSize + scanChunk, start + scanChunk - 512, int64(len(b)) - 128} {
+		for _, around := range []int64{start + 64, start + scanChunk, int64(len(b)) - 128} {
 			for d := int64(-64); d <= 64; d += 8 {
 				places = append(places, around+d)
 			}
@@ -37,9 +37,6 @@ func TestClaimsAreFoundAtEveryMultipleOf8(t *testing.T) {
 			put(b, off, 4200)
 			require.Equal(t, Claims{Durable: 4200, At: off, Headers: 1, Last: 40, First: off, Used: int64(len(bytes.TrimRight(b, "\x00"))),
 				Hole: off/sector > (start+sector-1)/sector}, claims(t, b, start), "start %d, header at %d", start, off)
-			b[off+grpSum] ^= 1
-			got := claims(t, b, start)
-			require.Zero(t, got.Headers+int(got.Durable)+int(got.Last))
 			clear(b[off : off+GroupHeaderSize])
 		}
 		require.Equal(t, Claims{Zero: true, Used: start}, claims(t, b, start))

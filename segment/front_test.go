@@ -219,3 +219,28 @@ func openFront(t testing.TB, fsys vfs.FS) (Front, vfs.File) {
 
 func isWrite(c vfs.Call) bool  { return c.Op == vfs.WriteAt }
 func isChange(c vfs.Call) bool { return c.Op.Mutates() }
+
+// TestFrontIsSettledWhenBothSlotsSayTheSame stops an Update between its slots.
+func TestFrontIsSettledWhenBothSlotsSayTheSame(t *testing.T) {
+	faulty := vfs.NewFaulty(vfs.NewMem())
+	require.NoError(t, faulty.Mkdir("log"))
+	require.NoError(t, CreateFront(faulty, "log", "log/FRONT", oldFront))
+	f, file := openFront(t, faulty)
+	require.True(t, f.Settled())
+	faulty.Set(vfs.Fault{Match: isChange, At: 1, Sticky: true})
+	require.Error(t, f.Update(file, newFront))
+	faulty.Clear()
+	f, file = openFront(t, faulty)
+	require.False(t, f.Settled())
+	require.Equal(t, newFront.says(), f.says())
+	off, end := f.Slot()
+	require.Equal(t, []int64{0, slotSize}, []int64{off, end}, "the one that was synced last is written first")
+	require.NoError(t, f.Update(file, newFront))
+	f, _ = openFront(t, faulty)
+	require.True(t, f.Settled())
+	b := frontBytes(t)
+	b[70]++
+	f, _, err := DecodeFront(b, "x")
+	require.NoError(t, err)
+	require.False(t, f.Settled())
+}

@@ -154,8 +154,13 @@ func BuildIndex(r io.ReaderAt, path string, h Header, first First, end int64) (*
 	}
 }
 
-// readMin is the least that a point read asks the file for.
-const readMin = 512
+// readMin and readMax are the least and the most that a point read asks the file
+// for at a time, unless a frame is larger: the records before the next entry of the
+// index may be.
+const (
+	readMin = 512
+	readMax = 64 << 10
+)
 
 // ErrNoRecord is returned by [Reader.Read] when the index leads nowhere.
 var ErrNoRecord = errors.New("segment: the index does not lead to the record")
@@ -177,7 +182,7 @@ func (d *Reader) Read(r io.ReaderAt, path string, h Header, x *index.Index, base
 		return dst, ErrNoRecord
 	}
 	s := &d.scan
-	s.StartAt(r, path, h, limit, off, base+LSN(start), max(readMin, min(end, limit)-off))
+	s.StartAt(r, path, h, limit, off, base+LSN(start), min(max(readMin, min(end, limit)-off), readMax))
 	if !s.skipTo(lsn) {
 		if s.stop.Err == nil {
 			return dst, ErrNoRecord

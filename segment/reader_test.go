@@ -73,14 +73,33 @@ func TestReadAppendsAndReadsNothingBehindItsLimit(t *testing.T) {
 	}
 }
 
-// watched notes how far it was read.
+// TestReadOfASmallRecordReadsLittle has small records before and behind a large
+// one, with which they share an entry of the index.
+func TestReadOfASmallRecordReadsLittle(t *testing.T) {
+	s := create(t, vfs.NewMem(), header(8)).open(Pin{}, 10, "", rec(10), rec(8<<20), rec(20)).sync()
+	b := s.bytes()
+	one := new(Index)
+	one.Add(0, s.records()[0].Off)
+	for _, f := range []Frame{s.records()[0], s.records()[2]} {
+		var d Reader
+		r := &watched{Reader: bytes.NewReader(b)}
+		got, err := d.Read(r, "x", s.w.Header(), one, 10, f.LSN, s.w.Off(), nil)
+		require.NoError(t, err)
+		require.Equal(t, f.Data, got)
+		require.LessOrEqual(t, r.total, int64(2*readMax))
+	}
+}
+
+// watched notes how far it was read, and how much.
 type watched struct {
 	*bytes.Reader
-	end int64
+	end   int64
+	total int64
 }
 
 func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 	w.end = max(w.end, off+int64(len(p)))
+	w.total += int64(len(p))
 	return w.Reader.ReadAt(p, off)
 }
 
@@ -143,6 +162,20 @@ func TestReadBelievesNoDamage(t *testing.T) {
 			check("end", b[:p.off], p.off)
 		}
 	})
+}
+
+// TestReadThatIsLedToZerosIsCorrupt loses a frame on the way to the record.
+func TestReadThatIsLedToZerosIsCorrupt(t *testing.T) {
+	s := create(t, vfs.NewMem(), header(8)).open(Pin{}, 10, "", rec(16), rec(16), rec(16)).sync()
+	b, f := s.bytes(), s.records()
+	clear(b[f[1].Off:f[1].End()])
+	var d Reader
+	for _, lsn := range []LSN{11, 12} {
+		_, err := s.read(&d, b, s.w.Index(), lsn)
+		var at *CorruptError
+		require.ErrorAs(t, err, &at, "LSN %d", lsn)
+		require.Equal(t, f[1].Off, at.Offset)
+	}
 }
 
 func TestReadAllocatesNothing(t *testing.T) {
@@ -320,6 +353,9 @@ func TestSealBehindACutInAGroup(t *testing.T) {
 		require.True(t, ok)
 		require.Nil(t, x, "it has none")
 		require.Equal(t, end, seal.Length)
+		_, _, ok, err = ReadSeal(bytes.NewReader(b), "x", s.w.Header(), First{Base: 10}, end-8, int64(len(b)))
+		require.NoError(t, err)
+		require.False(t, ok, "it is of another end")
 	})
 }
 
@@ -366,6 +402,7 @@ func TestOpeningObeysItsRules(t *testing.T) {
 		"irregular in the future":  func(o *Opening, _ []byte) { o.Irregular = 3 },
 		"nothing, with a length":   func(o *Opening, _ []byte) { o.Prev.ID, o.Irregular = 0, 2 },
 		"nothing, and regular":     func(o *Opening, _ []byte) { o.Prev, o.Irregular = Pin{}, 1 },
+		"another chain":            func(*Opening, []byte) {},
 		"reserved bytes":           func(_ *Opening, b []byte) { b[openingSize-1] = 1 },
 		"fewer bytes":              nil,
 		"":                         func(*Opening, []byte) {},
@@ -381,6 +418,9 @@ func TestOpeningObeysItsRules(t *testing.T) {
 		}
 		s := create(t, vfs.NewMem(), header(8))
 		s.w.base, s.w.next, s.w.chain = 10, 10, o.Prev.Chain
+		if name == "another chain" {
+			s.w.chain--
+		}
 		s.kind(Group{Kind: KindOpening}, item{typ: typeOpening, size: len(data), meta: string(data)})
 		_, err := ReadFirst(s.w.File(), "x", s.w.Header(), s.w.Off())
 		if name == "" || name == "nothing before, and good" {

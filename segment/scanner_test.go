@@ -97,6 +97,9 @@ func TestNoReaderBelievesAFlippedBit(t *testing.T) {
 		require.NoError(t, want.firstErr)
 		require.True(t, want.sealed)
 		for off := int64(HeaderSize); off < size; off++ {
+			if s.hit(off).dull(off) {
+				continue
+			}
 			b[off] ^= 1 << (off % 8)
 			got := readAll(t, b, h, end, size)
 			if got.firstErr == nil {
@@ -199,13 +202,31 @@ func TestScanGoesOnWhenTheLimitRises(t *testing.T) {
 			require.Empty(t, wrong)
 			require.Equal(t, len(s.frames), n)
 			require.Equal(t, Stop{Kind: StopLimit, Off: s.w.Off()}, sc.Stop())
+			require.True(t, sc.Ended() && sc.AtLimit())
 			s.group(rec(n), rec(900))
 			sc.SetLimit(s.w.Off())
+			require.False(t, sc.Ended() || sc.AtLimit())
+			require.Equal(t, s.w.Off(), sc.Limit())
+			sc.SetLimit(HeaderSize) // it never falls
+			require.Equal(t, s.w.Off(), sc.Limit())
 			var more int
 			more, wrong = compare(&sc, s.frames[n:])
 			n += more
 		}
 	})
+}
+
+// TestALimitInAGroupIsALimit ends scans where a pin may end a segment: behind each
+// frame, and nowhere else but between groups.
+func TestALimitInAGroupIsALimit(t *testing.T) {
+	s := every(t, 512)
+	for limit := int64(HeaderSize); limit <= s.w.Off(); limit += 8 {
+		var sc Scanner
+		_, wrong := scanWith(&sc, s.bytes(), s.w.Header(), limit, s.frames)
+		require.Empty(t, wrong)
+		require.Equal(t, s.hit(limit).off == limit, sc.AtLimit(), "%d", limit)
+		require.Equal(t, sc.Stop().Off, sc.Off())
+	}
 }
 
 // TestAnyFrameIsAStart begins at each record, as an index tells it to.

@@ -187,6 +187,15 @@ func TestHeaderThatHoldsItsSumMustFit(t *testing.T) {
 			require.Equal(t, off, stop.Off, why)
 		}
 	}
+	for _, durable := range []int64{0, HeaderSize - 8, -8} { // of the first group, which follows none
+		s := begun(t, 8)
+		b, h := s.bytes(), s.w.Header()
+		g := decodeGroup(b[HeaderSize:])
+		g.Durable = durable
+		g.encode(b[HeaderSize:], h.Salt, HeaderSize)
+		_, stop := scanned(b, h)
+		require.ErrorContains(t, stop.Err, "watermark of the group")
+	}
 	s := begun(t, 8)
 	off := s.w.Off()
 	s.mark()
@@ -194,6 +203,21 @@ func TestHeaderThatHoldsItsSumMustFit(t *testing.T) {
 	b[off+grpZero+3] = 1
 	_, stop := scanned(resumGroup(b, h, off), h)
 	require.ErrorContains(t, stop.Err, "reserved bytes")
+}
+
+// TestAFrameEndsInItsGroup shortens the group in the header, so that its last frame
+// runs into what follows.
+func TestAFrameEndsInItsGroup(t *testing.T) {
+	s := begun(t, 8)
+	off := s.w.Off()
+	s.group(rec(5), rec(30)).mark()
+	b, h := s.bytes(), s.w.Header()
+	g := decodeGroup(b[off:])
+	g.Length -= 8
+	g.encode(b[off:], h.Salt, off)
+	_, stop := scanned(b, h)
+	require.ErrorContains(t, stop.Err, "length of the frame")
+	require.Equal(t, off+GroupHeaderSize+rec(5).frame(), stop.Off)
 }
 
 // resumGroup makes the sum of the header at off hold.

@@ -23,7 +23,8 @@ type seg struct {
 // are valid or not, each on its own.
 type piece struct {
 	off, end int64
-	frames   int // frames before it
+	frames   int  // frames before it
+	gap      bool // it is zero bytes
 }
 
 // item is a frame to be written. Its data follows from its LSN and size, so that
@@ -79,9 +80,9 @@ func (s *seg) drafts(lsn LSN, items []item) []byte {
 func (s *seg) note(off int64, lsn LSN, items ...item) *seg {
 	b := s.bytes()
 	at := off + GroupHeaderSize
-	s.pieces = append(s.pieces, piece{off, at, len(s.frames)})
+	s.pieces = append(s.pieces, piece{off, at, len(s.frames), false})
 	for _, it := range items {
-		s.pieces = append(s.pieces, piece{at, at + it.frame(), len(s.frames)})
+		s.pieces = append(s.pieces, piece{at, at + it.frame(), len(s.frames), false})
 		f := Frame{Off: at, Type: it.typ, More: it.more, Data: b[at+FrameHeaderSize:][:it.size]}
 		switch it.typ {
 		case TypeRecord:
@@ -95,7 +96,7 @@ func (s *seg) note(off int64, lsn LSN, items ...item) *seg {
 	}
 	unit := s.w.Header().Unit
 	if end := (at + unit - 1) / unit * unit; end > at {
-		s.pieces = append(s.pieces, piece{at, end, len(s.frames)})
+		s.pieces = append(s.pieces, piece{at, end, len(s.frames), true})
 	}
 	return s
 }
@@ -190,12 +191,12 @@ func (s *seg) hit(off int64) piece {
 			return p
 		}
 	}
-	return piece{off, off, len(s.frames)}
+	return piece{off, off, len(s.frames), false}
 }
 
 // dull reports whether off is one of very many zero bytes that are all alike.
 func (p piece) dull(off int64) bool {
-	return p.end-p.off > 1024 && off-p.off > 32 && p.end-off > 32 && off%61 != 0
+	return p.gap && off-p.off > 24 && p.end-off > 24 && off%509 != 0
 }
 
 // every writes a segment with all there is: records of all paddings, a batch

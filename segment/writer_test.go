@@ -325,3 +325,33 @@ func TestBytesPerRecord(t *testing.T) {
 	require.LessOrEqual(t, float64(s.w.Off()-fixed)/(groups*records*size), 1.07)
 	require.LessOrEqual(t, float64(s.w.Off())/(groups*records*size), 1.07)
 }
+
+// TestRoomIsADraft fills a draft in place.
+func TestRoomIsADraft(t *testing.T) {
+	for n := range 20 {
+		data := recordData(3, n)
+		want := AppendDraft([]byte("before"), TypeRecord, false, data, Hash(data))
+		for _, dst := range [][]byte{[]byte("before"), append(bytes.Repeat([]byte{9}, 99), "before"...)[99:]} {
+			dst = append(make([]byte, 0, 6+99*(n%2)), dst...)
+			for i := range dst[:cap(dst)][6:] {
+				dst[:cap(dst)][6+i] = 9 // what was there before
+			}
+			b := AppendRoom(dst, TypeRecord, true, n)
+			copy(DraftData(b[6:]), data)
+			HashDraft(b[6:])
+			EndBatch(b[6:])
+			require.Equal(t, want, b)
+			require.Len(t, DraftData(b[6:]), n)
+		}
+	}
+}
+
+func TestOnlyMarksLeaveASegmentEmpty(t *testing.T) {
+	s := create(t, vfs.NewMem(), header(8))
+	require.True(t, s.w.Empty())
+	s.open(Pin{ID: 1, Length: 5000, Durable: 5000, Last: 9}, 10, "in force").mark()
+	require.True(t, s.w.Empty())
+	s.group(meta("its own"))
+	require.False(t, s.w.Empty())
+	require.False(t, begun(t, 8).w.Empty())
+}

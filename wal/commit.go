@@ -141,6 +141,7 @@ func (l *Log) await(ctx context.Context, seq uint64, durable bool) error {
 			go func() { // so that the caller can leave in the middle of a sync
 				l.mu.Lock()
 				defer l.mu.Unlock()
+				l.lead.gather.proxy = true
 				l.turn(durable)
 			}()
 		}
@@ -360,6 +361,7 @@ type gather struct {
 
 	// Owned by the leader.
 	off      bool
+	proxy    bool          // the leader leads for another, who waits
 	expected int64         // released by the last round, and arrived meanwhile
 	took     time.Duration // of a sync, smoothed
 }
@@ -389,6 +391,10 @@ func (g *gather) wait() {
 
 // settle notes how many committers a round released.
 func (g *gather) settle(released int) {
+	if g.proxy { // the leader is no committer: the one it leads for was released
+		released--
+	}
+	g.proxy = false
 	g.expected = int64(released) + g.arrived.Load()
 }
 

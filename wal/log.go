@@ -48,7 +48,7 @@ type Log struct {
 		first   LSN   // FirstLSN once all that is ordered is done
 		next    LSN   // of the next record
 		seq     uint64
-		resets  uint64 // ordered
+		reset   uint64 // position of the last reset
 		taken   uint64 // all up to this position of the stream was taken by a leader
 		written uint64 // all up to this position of the stream was handed to the OS
 		synced  uint64 // and this is durable; synced <= written <= seq

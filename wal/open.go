@@ -130,6 +130,10 @@ func openLocked(dir string, o Options, lock io.Closer) (*Log, error) {
 			return nil, fmt.Errorf("wal: %w", err)
 		}
 		plan.Front = plan.Front.Created()
+	} else if len(plan.Chain) == 0 { // who made FRONT may have died before its name was durable
+		if err := o.FS.SyncDir(dir); err != nil {
+			return nil, fmt.Errorf("wal: %w", err)
+		}
 	}
 	l := newLog(dir, o, plan)
 	l.lock = lock

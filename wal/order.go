@@ -11,6 +11,9 @@ import (
 // before an append waits. One append may be larger.
 const queueSize = 4 << 20
 
+// queueOps is how many appends may be, since some have no bytes.
+const queueOps = 256 << 10
+
 // maxBatchFrames is how many bytes a batch may take with the headers of its
 // records: half of what a segment can hold.
 const maxBatchFrames = 16 << 30
@@ -125,8 +128,9 @@ func (l *Log) orderReset(next LSN) (Pending, error) {
 		return Pending{}, err
 	}
 	l.mu.first, l.mu.next = next, next
-	l.mu.resets++
-	return l.push(op{truncate: truncateAll, waits: true}), nil
+	p := l.push(op{truncate: truncateAll, waits: true})
+	l.mu.reset = p.seq
+	return p, nil
 }
 
 // firstOf returns the LSN that o's first record gets. Requires mu.
@@ -176,7 +180,7 @@ func (l *Log) admit(size int) error {
 			if err := l.findSpace(); err != nil {
 				return err
 			}
-		case len(q.ops) == 0 || len(q.buf)+size <= queueSize:
+		case len(q.ops) == 0 || len(q.buf)+size <= queueSize && len(q.ops) < queueOps:
 			return nil
 		case l.mu.leading:
 			l.room.Wait()

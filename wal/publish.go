@@ -44,6 +44,10 @@ func (l *Log) madeDurable() {
 		l.publish(ld.written)
 		l.durable.Store(uint64(ld.written.last))
 	}
+	if len(ld.dropped) > 0 { // what ended them is durable
+		l.keep.remove(l, ld.dropped)
+		ld.dropped = nil
+	}
 }
 
 // publish lets readers see the log as it is at p.
@@ -77,10 +81,6 @@ func (l *Log) publish(p progress) {
 			l.hooks.truncated(LSN(l.first.Load()), next-1)
 		}
 		ld.rewound = ld.rewound[:0]
-	}
-	if len(ld.dropped) > 0 && (ld.tail == nil || ld.tail.Synced() == ld.tail.Off()) { // a tail that was cut is durable
-		l.keep.remove(l, ld.dropped)
-		ld.dropped = nil
 	}
 	l.news.fire()
 }

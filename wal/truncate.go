@@ -15,12 +15,12 @@ import (
 // LastLSN()+1, or one of the file system; then nothing was dropped, and the log
 // goes on unless it is [ErrFailed].
 func (l *Log) TruncateFront(first LSN) error {
-	target, resets, err := l.reserveFront(first)
+	target, place, err := l.reserveFront(first)
 	if err != nil {
 		return err
 	}
 	return l.exclusive(func(r *round) error {
-		if target <= LSN(l.first.Load()) {
+		if target <= LSN(l.first.Load()) || l.lead.reset > place { // or a reset that came after has dropped all that this was to drop
 			return nil
 		}
 		var err error
@@ -31,7 +31,7 @@ func (l *Log) TruncateFront(first LSN) error {
 		}
 		if err != nil || r.failed != nil {
 			l.mu.Lock()
-			if l.mu.resets == resets { // else a reset, ordered meanwhile, has set it
+			if l.mu.reset <= place { // else a reset, ordered meanwhile, has set it
 				l.mu.first = LSN(l.first.Load())
 			}
 			l.mu.Unlock()
@@ -41,8 +41,8 @@ func (l *Log) TruncateFront(first LSN) error {
 }
 
 // reserveFront returns what FirstLSN becomes, and lets nothing that is ordered
-// from now on need what is below. resets is how many resets had been ordered.
-func (l *Log) reserveFront(first LSN) (target LSN, resets uint64, err error) {
+// from now on need what is below. place is its place in the stream.
+func (l *Log) reserveFront(first LSN) (target LSN, place uint64, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -57,7 +57,7 @@ func (l *Log) reserveFront(first LSN) (target LSN, resets uint64, err error) {
 		first = min(first, lsn)
 	}
 	l.mu.first = max(l.mu.first, first)
-	return first, l.mu.resets, nil
+	return first, l.mu.seq, nil
 }
 
 // truncateFront makes first the first LSN.

@@ -103,6 +103,9 @@ func openViewer(dir string, o Options) (*Log, error) {
 	l := newLog(dir, o, plan)
 	l.viewer = v
 	l.durable.Store(uint64(plan.Report.Durable))
+	if list := *l.segments.Load(); len(list) > 0 {
+		list[len(list)-1].unflip(plan.Last.Flip)
+	}
 	l.hooks.recovered(l.report)
 	return l, nil
 }
@@ -125,9 +128,13 @@ func (v *viewer) look(l *Log) {
 		l.logger.Warn("wal: the log cannot be read now", "err", errors.Join(err, refusalOf(plan)))
 		return
 	}
-	v.note(now, plan)
 	old, last := *l.segments.Load(), LSN(l.last.Load())
-	if next := rewoundTo(l, old, plan, last); next <= last {
+	next, err := rewoundTo(l, old, plan, last)
+	if err != nil { // the writer may have removed what is to be compared
+		return
+	}
+	v.note(now, plan)
+	if next <= last {
 		l.rewinds.begin(next)
 		v.show(l, old, plan)
 		l.rewinds.end()
@@ -156,6 +163,7 @@ func (v *viewer) show(l *Log, old []*extent, plan *recovery.Plan) {
 	}
 	if n := len(now); n > 0 {
 		now[n-1].found(plan.Last)
+		now[n-1].unflip(plan.Last.Flip)
 	}
 	for at := 0; at+1 < len(now); at++ { // the last one of the old is followed by another now
 		if now[at].end.Load() != 0 && now[at+1].loadHead() == nil && now[at+1].opening.Prev.ID == now[at].id {
@@ -182,15 +190,10 @@ func refusalOf(p *recovery.Plan) error {
 // segments were old and last was its newest LSN, and that plan does not have any
 // more, or has another in its place; plan.Next, or more than last, if there is
 // none.
-func rewoundTo(l *Log, old []*extent, plan *recovery.Plan, last LSN) LSN {
+func rewoundTo(l *Log, old []*extent, plan *recovery.Plan, last LSN) (LSN, error) {
 	low := plan.Next
 	if len(old) == 0 || len(plan.Chain) == 0 {
-		return low
-	}
-	for _, e := range old {
-		if e.id >= plan.Chain[0] && !slices.Contains(plan.Chain, e.id) && e.loadHead() == nil {
-			low = min(low, e.baseLSN()) // dead
-		}
+		return low, nil
 	}
 	newest := old[len(old)-1].id
 	for _, id := range plan.Chain {
@@ -198,11 +201,9 @@ func rewoundTo(l *Log, old []*extent, plan *recovery.Plan, last LSN) LSN {
 			continue
 		}
 		e := l.newExtent(id)
-		if e.loadHead() == nil { // it begins where the log was taken back to, or behind last
-			low = min(low, e.baseLSN())
-		}
-		_ = e.drop() // it was only read
-		break
+		err := e.loadHead() // it begins where the log was taken back to, or behind last
+		_ = e.drop()        // it was only read
+		return min(low, e.baseLSN()), err
 	}
-	return low
+	return low, nil
 }

@@ -49,6 +49,7 @@ type leader struct {
 
 	front     segment.Front
 	frontFile vfs.File
+	reset     uint64    // position in the stream of the last reset that was written
 	compat    uint64    // of the next opening: see segment.CompatGivenUp
 	frontDue  time.Time // when FRONT is to name the active segment, as nothing else will; zero: it need not
 
@@ -109,6 +110,9 @@ func (l *Log) process(r *round) {
 	}
 }
 
+// retryFront is when FRONT is tried again after there was no space for it.
+const retryFront = 10 * time.Second
+
 // nameNewest has FRONT name the active segment, so that the loss of its file is
 // noticed, if that is due. All is durable.
 func (l *Log) nameNewest(r *round) {
@@ -117,6 +121,7 @@ func (l *Log) nameNewest(r *round) {
 	}
 	if err := l.writeFront(r, l.lead.written.first, 0); err != nil {
 		l.logger.Warn("wal: FRONT does not name the newest segment", "err", err)
+		l.lead.frontDue = time.Now().Add(retryFront)
 	}
 }
 
@@ -264,7 +269,7 @@ func (l *Log) replaceTail(w *segment.Writer, opening segment.Opening, o *op, at 
 		ld.rewound = append(ld.rewound, o.first)
 		ld.written.last = o.first - 1
 		if o.truncate == truncateAll {
-			ld.written.first = o.first
+			ld.written.first, ld.reset = o.first, o.seq
 		}
 	}
 	ld.stats.Rotations++
