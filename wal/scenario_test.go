@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -118,18 +119,18 @@ func TestNoSegmentBeginsBeforeTheOneBeforeItIsDurable(t *testing.T) {
 
 func TestFailedSyncAtARotationLeavesNoSeal(t *testing.T) {
 	c := vfs.NewCrash(512)
-	failing := false
+	var failing atomic.Bool
 	l := open(t, Options{Sync: SyncNone, SegmentSize: small, FS: vfs.Wrap(c, func(call vfs.Call, do func(int) (int, error)) (int, error) {
-		if failing && onFile(vfs.Sync, segment1)(call) { // the pages are clean now, and not on the disk
+		if failing.Load() && onFile(vfs.Sync, segment1)(call) { // the pages are clean now, and not on the disk
 			return 0, errors.Join(c.FailSync(call.Name), syscall.EIO)
 		}
 		return do(int(call.Size))
 	})}).fill(20)
-	failing = true
+	failing.Store(true)
 	require.ErrorIs(t, l.Rotate(), ErrUnknownOutcome)
 	c.Kill()
 	_ = l.Close()
-	failing = false
+	failing.Store(false)
 	l.openAgain().is(1, 20) // in the same boot, from the page cache
 	require.False(t, l.Segments()[0].Sealed)
 	l.each(c.State(), func(k *testLog) { k.is(1, 20) })

@@ -105,7 +105,8 @@ func crashed(t *testing.T, records ...string) *vfs.Mem {
 	var left *vfs.Mem
 	inStillTime(t, func(t *testing.T) {
 		fsys := vfs.NewMem()
-		l := open(t, fsys)
+		l, err := wal.Open(dir, &wal.Options{FS: fsys, SegmentSize: 64 << 10}) // too large for the next one to be made ready
+		require.NoError(t, err)
 		appendAll(t, l, records...)
 		left = fsys.Clone()
 		require.NoError(t, l.Close())
