@@ -98,6 +98,7 @@ func TestFailedWriteEndsTheLog(t *testing.T) {
 		faulty := vfs.NewFaulty(vfs.NewMem())
 		l := openOn(t, faulty)
 		requireAppend(t, l, "durable")
+		synctest.Wait() // what the background does is no part of it
 		faulty.Set(vfs.Fault{Match: func(c vfs.Call) bool { return c.Op == vfs.WriteAt }, Short: 70})
 		_, err := l.Append([]byte("half"))
 		require.ErrorIs(t, err, ErrUnknownOutcome)

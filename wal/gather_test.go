@@ -96,8 +96,12 @@ func TestCommittersShareSyncs(t *testing.T) {
 		apart := commits(t, goroutines, n, false, appendAndWait)
 		t.Logf("%3d goroutines: %6.1f records a sync with AppendAsync and Wait", goroutines, float64(goroutines*n)/float64(apart))
 		if goroutines <= 64 { // of more, some may come late
-			require.LessOrEqual(t, with, n*5/4, "%d goroutines with gathering", goroutines)
-			require.LessOrEqual(t, apart, n*5/4, "%d goroutines with AppendAsync and Wait", goroutines)
+			most := n * 5 / 4
+			if raceEnabled { // whose scheduler takes pains to let somebody be late
+				most = n*8/5 - 1
+			}
+			require.LessOrEqual(t, with, most, "%d goroutines with gathering", goroutines)
+			require.LessOrEqual(t, apart, most, "%d goroutines with AppendAsync and Wait", goroutines)
 		}
 	}
 }
