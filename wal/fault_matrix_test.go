@@ -299,9 +299,8 @@ func (wl workload) failEveryCall(t *testing.T, c *tally) {
 			}
 			r := wl.run(t, base, start, f)
 			if raceEnabled && len(r.problems) > 0 {
-				// Once in some forty runs of all tests under the race detector one
-				// fault was complained about, and never again: what it was, is to be
-				// seen here, and that it comes again is what fails.
+				// Under the race detector goroutines may be so late that a run meets
+				// the guard of real time: what comes again is what fails.
 				t.Logf("%v %s, %v: %v\n%v\n%s", r.hit.Op, r.hit.Name, f, r.problems, r.model, r.trace())
 				r = wl.run(t, base, start, f)
 			}
