@@ -1,5 +1,7 @@
 package recovery
 
+import "slices"
+
 // Role is the place of a segment in the log.
 type Role uint8
 
@@ -124,7 +126,7 @@ var table = []Row{
 }
 
 func (r *Row) matches(f Facts) bool {
-	return contains(r.roles, f.Role) && contains(r.file, f.File) &&
+	return slices.Contains(r.roles, f.Role) && slices.Contains(r.file, f.File) &&
 		r.below.holds(f.Below) && r.torn.holds(f.Torn) && r.sealed.holds(f.Sealed) && r.unprove.holds(f.Unproved)
 }
 
@@ -145,13 +147,4 @@ func Labels() []string {
 		labels = append(labels, r.Label)
 	}
 	return labels
-}
-
-func contains[T comparable](list []T, v T) bool {
-	for _, x := range list {
-		if x == v {
-			return true
-		}
-	}
-	return false
 }

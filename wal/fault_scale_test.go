@@ -12,7 +12,7 @@ var scaleFlag = flag.String("scale", "", "quick, ci or long; default ci, and qui
 func scaled(t *testing.T, quick, ci, long int) int {
 	t.Helper()
 	switch {
-	case *scaleFlag == "quick", *scaleFlag == "" && faultRace:
+	case *scaleFlag == "quick", *scaleFlag == "" && raceEnabled:
 		return quick
 	case *scaleFlag == "ci", *scaleFlag == "":
 		return ci

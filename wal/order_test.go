@@ -160,6 +160,17 @@ func TestReadOnlyLogReadsTheTailThatItShows(t *testing.T) {
 		got, err := v.Read(2, nil)
 		require.NoError(t, err)
 		require.Equal(t, text(2, 0), string(got))
+
+		w, err := Open("log", &Options{FS: image, SegmentSize: 1 << 20}) // flips it back, on the disk
+		require.NoError(t, err)
+		_, err = w.Append([]byte("third"))
+		require.NoError(t, err)
+		pass(2 * lookEvery)
+		require.EqualValues(t, 3, v.LastLSN())
+		got, err = v.Read(2, nil)
+		require.NoError(t, err)
+		require.Equal(t, text(2, 0), string(got))
+		require.NoError(t, w.Close())
 		require.NoError(t, v.Close())
 	})
 }

@@ -161,9 +161,13 @@ func (v *viewer) show(l *Log, old []*extent, plan *recovery.Plan) {
 		}
 		now = append(now, e)
 	}
-	if n := len(now); n > 0 {
-		now[n-1].found(plan.Last)
-		now[n-1].unflip(plan.Last.Flip)
+	for at, e := range now {
+		if at < len(now)-1 {
+			e.unflip(segment.Flip{}) // a writer has opened the one behind it, and brought this in order
+			continue
+		}
+		e.found(plan.Last)
+		e.unflip(plan.Last.Flip)
 	}
 	for at := 0; at+1 < len(now); at++ { // the last one of the old is followed by another now
 		if now[at].end.Load() != 0 && now[at+1].loadHead() == nil && now[at+1].opening.Prev.ID == now[at].id {

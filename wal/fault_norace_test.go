@@ -1,6 +1,0 @@
-//go:build !race
-
-package wal
-
-// faultRace is whether the race detector is on.
-const faultRace = false
