@@ -116,5 +116,5 @@ func TestClaimsTrustNoLength(t *testing.T) {
 	g.encode(b[HeaderSize:], header(8).Salt, HeaderSize)
 	put(b, HeaderSize+GroupHeaderSize, 4150)
 	n := allocated(func() { require.Equal(t, 2, claims(t, b, HeaderSize).Headers) })
-	require.Less(t, n, int64(len(b)))
+	require.Less(t, n, int64(1<<20), "the counter is the whole process's; the length trusted would be 16 GiB")
 }
