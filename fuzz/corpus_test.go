@@ -1,7 +1,6 @@
 package fuzz_test
 
 import (
-	"bytes"
 	crand "crypto/rand"
 	"encoding/binary"
 	"fmt"
@@ -32,7 +31,6 @@ import (
 const (
 	corpusDir         = "log"
 	corpusSegmentSize = 64 << 10 // bytes
-	corpusRest        = 1536     // zero bytes that are left behind the open corpus
 	corpusFirst       = 1008     // FirstLSN, in the middle of the oldest segment
 )
 
@@ -64,6 +62,7 @@ type corpus struct {
 	meta      []byte
 	layouts   map[string]*layout // by name, of segments
 	newest    string             // name of the last segment
+	open      bool               // it was not closed
 	size      int64              // of all files, in bytes
 }
 
@@ -83,9 +82,8 @@ func buildCorpus(t *testing.T, seed byte) (pair corpusPair) {
 		require.NoError(t, err)
 		b.write()
 		synctest.Wait()
-		open := mem.Clone()
-		b.trim(open)
-		pair.open = b.corpus(open)
+		pair.open = b.corpus(mem.Clone())
+		pair.open.open = true
 		require.NoError(t, b.log.Close())
 		synctest.Wait()
 		pair.closed = b.corpus(mem.Clone())
@@ -107,11 +105,12 @@ func corpora(t *testing.T) (open, closed *corpus) {
 }
 
 // readyHeader makes head, the header of a segment, that of a new one with the given
-// id.
-func readyHeader(head []byte, id uint64) []byte {
+// id and size.
+func readyHeader(head []byte, id, size uint64) []byte {
 	for _, b := range [][]byte{head[:2048], head[2048:]} {
 		binary.LittleEndian.PutUint64(b[48:], id)
 		binary.LittleEndian.PutUint64(b[56:], 0x5a17)
+		binary.LittleEndian.PutUint64(b[120:], size)
 		binary.LittleEndian.PutUint64(b[2040:], xxhash.Sum64(b[:2040]))
 	}
 	return head
@@ -218,23 +217,6 @@ func (b *corpusBuilder) write() {
 	require.NoError(b.log.TruncateFront(corpusFirst))
 	b.group(1, 2)
 	b.group(50, 300, 3, 4200, 9, 0) // nothing proves it
-}
-
-// trim cuts what was only reserved behind the open log.
-func (b *corpusBuilder) trim(mem *vfs.Mem) {
-	names, err := mem.List(corpusDir)
-	require.NoError(b.t, err)
-	for _, name := range names {
-		file, err := mem.Open(filepath.Join(corpusDir, name), vfs.ReadWrite)
-		require.NoError(b.t, err)
-		info, err := file.Stat()
-		require.NoError(b.t, err)
-		if info.Size == corpusSegmentSize {
-			used := bytes.TrimRight(readAll(b.t, mem, name), "\x00")
-			require.NoError(b.t, file.Truncate((int64(len(used))+corpusRest)&^511))
-		}
-		require.NoError(b.t, file.Close())
-	}
 }
 
 func readAll(t *testing.T, fsys vfs.FS, name string) []byte {

@@ -429,7 +429,7 @@ func TestReadyFileIsHarmless(t *testing.T) {
 	files := maps.Clone(open.files)
 	const ready = "0000000000000006.seg"
 	head := slices.Clone(open.files[open.newest][:4096])
-	files[ready] = append(readyHeader(head, 6), make([]byte, 256)...)
+	files[ready] = append(readyHeader(head, 6, 4096+256), make([]byte, 256)...)
 	require.False(t, bytes.Equal(files[ready][:4096], open.files[open.newest][:4096]))
 	c := &corpus{mem: memOf(t, files), files: files, names: append(slices.Clone(open.names), ready), records: open.records,
 		first: open.first, last: open.last, meta: open.meta, layouts: open.layouts, newest: open.newest, size: open.size}

@@ -410,16 +410,13 @@ func (c *corpus) expectCut(name string, size int64) expectation {
 		return expectation{class: whole, last: c.last}
 	}
 	n := l.at(size)
-	if n == len(l.pieces) {
+	switch {
+	case n == len(l.pieces) && name != c.newest:
 		return expectation{class: whole, last: c.last}
-	}
-	if name != c.newest {
-		return expectation{class: refused, piece: &l.pieces[n]}
-	}
-	if size < l.opening.End { // FRONT names it, or the one before is sealed
+	case n == len(l.pieces), name == c.newest && size < l.opening.End:
 		return expectation{class: refused}
 	}
-	return c.endsBefore(l, n)
+	return expectation{class: refused, piece: &l.pieces[n]}
 }
 
 // endsBefore is what is expected if the last segment ends before its piece n.
@@ -551,18 +548,40 @@ func damageStride() int64 {
 	return 1
 }
 
+// corpusRest is how many unused bytes behind the open log ci flips every bit of.
+const corpusRest = 1 << 10
+
+// rests reports whether bit n of the file is left to -scale long: ci flips one bit of
+// each byte of the open log which is unused, or stands in a file that the closed log
+// has too.
+func (c *corpus) rests(name string, n int64) bool {
+	off := n / 8
+	return damageScale() == "ci" && c.open && n%8 != off%8 &&
+		(name != c.newest || off >= c.layouts[name].end+corpusRest)
+}
+
 // damageCounts are the exact counts of what is opened whole, opened short and refused.
 // The expectation of each single case is what is asserted first; these show when the
 // corpus, and with it what the tests look at, has become another.
 var damageCounts = map[string][classes]int{
-	"ci TestEveryFlippedBitIsFoundOrHarmless/open":   {182912, 33600, 91584},
-	"ci TestEveryFlippedBitIsFoundOrHarmless/closed": {168000, 0, 129536},
-	"ci TestEveryCutIsFoundOrHarmless/open":          {5936, 6960, 25616},
-	"ci TestEveryCutIsFoundOrHarmless/closed":        {4616, 6960, 25616},
+	"long TestEveryFlippedBitIsFoundOrHarmless/open": {604800, 33600, 91584},
+	"ci TestEveryFlippedBitIsFoundOrHarmless/open":   {115248, 33600, 29480},
+	"TestEveryFlippedBitIsFoundOrHarmless/closed":    {168000, 0, 129536},
+	"TestEveryCutIsFoundOrHarmless/open":             {4552, 0, 86696},
+	"TestEveryCutIsFoundOrHarmless/closed":           {4552, 0, 32640},
+}
+
+// pinnedCounts returns what damageCounts has for a test at this scale.
+func pinnedCounts(t *testing.T) (want [classes]int, ok bool) {
+	if want, ok = damageCounts[damageScale()+" "+t.Name()]; !ok && damageScale() != "quick" {
+		want, ok = damageCounts[t.Name()]
+	}
+	return want, ok
 }
 
 // try looks at every stride-th of the cases of every file, and asserts what is seen.
-func try(t *testing.T, c *corpus, closed bool, perByte int64,
+// shorts says whether some must open short.
+func try(t *testing.T, c *corpus, shorts bool, perByte int64,
 	look func(w *damageWorker, name string, n int64) (where string, o outcome, e expectation)) {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
@@ -576,6 +595,9 @@ func try(t *testing.T, c *corpus, closed bool, perByte int64,
 		eachChunk(t, c, cases, 512, func(w *damageWorker, from, to int64) {
 			var part [classes]int
 			for n := from + (stride-from%stride)%stride; n < to; n += stride {
+				if perByte == 8 && c.rests(name, n) {
+					continue
+				}
 				where, o, e := look(w, name, n)
 				part[e.class]++
 				y.add(o, where, e.check(name, o))
@@ -586,7 +608,7 @@ func try(t *testing.T, c *corpus, closed bool, perByte int64,
 				want[class] += n
 			}
 		})
-		t.Logf("%s: %d cases in %v", name, (cases+stride-1)/stride, time.Since(start).Round(time.Millisecond))
+		t.Logf("%s: of %d cases, one in %d, in %v", name, cases, stride, time.Since(start).Round(time.Millisecond))
 	}
 	t.Log(c)
 	t.Log(y)
@@ -595,18 +617,18 @@ func try(t *testing.T, c *corpus, closed bool, perByte int64,
 	}
 	require.Zero(t, y.bads)
 	require.Equal(t, want, y.class, "opened whole, opened short, refused")
-	if golden, ok := damageCounts[damageScale()+" "+t.Name()]; ok {
+	if golden, ok := pinnedCounts(t); ok {
 		require.Equal(t, golden, y.class, "opened whole, opened short, refused: if the corpus was changed on purpose, change damageCounts")
 	}
 	for class, n := range y.class {
-		require.True(t, n > 0 || class == int(short) && closed, "%v: never", class)
+		require.True(t, n > 0 || class == int(short) && !shorts, "%v: never", class)
 	}
 }
 
 // TestEveryFlippedBitIsFoundOrHarmless flips every bit of every file.
 func TestEveryFlippedBitIsFoundOrHarmless(t *testing.T) {
 	eachCorpus(t, func(t *testing.T, c *corpus, closed bool) {
-		try(t, c, closed, 8, func(w *damageWorker, name string, n int64) (string, outcome, expectation) {
+		try(t, c, !closed, 8, func(w *damageWorker, name string, n int64) (string, outcome, expectation) {
 			off, bit := n/8, int(n%8)
 			where := fmt.Sprintf("bit %d of byte %d of %s", bit, off, name)
 			w.at(where)
@@ -615,10 +637,11 @@ func TestEveryFlippedBitIsFoundOrHarmless(t *testing.T) {
 	})
 }
 
-// TestEveryCutIsFoundOrHarmless cuts every file at every length.
+// TestEveryCutIsFoundOrHarmless cuts every file at every length. None opens short: a
+// file has its full size before it is used.
 func TestEveryCutIsFoundOrHarmless(t *testing.T) {
-	eachCorpus(t, func(t *testing.T, c *corpus, closed bool) {
-		try(t, c, closed, 1, func(w *damageWorker, name string, n int64) (string, outcome, expectation) {
+	eachCorpus(t, func(t *testing.T, c *corpus, _ bool) {
+		try(t, c, false, 1, func(w *damageWorker, name string, n int64) (string, outcome, expectation) {
 			where := fmt.Sprintf("%s cut at %d", name, n)
 			w.at(where)
 			return where, w.replace(name, c.files[name][:n]), c.expectCut(name, n)

@@ -17,7 +17,6 @@ type stepKind uint8
 const (
 	stepRewrite stepKind = iota // write [from, to) of the file again, and sync it
 	stepFlip                    // flip the bits to of the byte at from, and sync it
-	stepCut                     // cut the file at from, and sync it
 	stepRemove                  // remove the file
 	stepAside                   // rename the file, so that it is no segment's any more
 	stepSyncDir
@@ -37,8 +36,6 @@ func (s step) String() string {
 		return fmt.Sprintf("write %s from %d to %d again", s.name, s.from, s.to)
 	case stepFlip:
 		return fmt.Sprintf("flip bit %#x of %s at %d back", s.to, s.name, s.from)
-	case stepCut:
-		return fmt.Sprintf("cut %s at %d", s.name, s.from)
 	case stepRemove:
 		return "remove " + s.name
 	case stepAside:
@@ -61,12 +58,20 @@ func (p *Plan) Steps() []string {
 		lines = append(lines, s.String())
 	}
 	if p.Renew {
-		lines = append(lines, fmt.Sprintf("open segment %d behind it", p.NextID))
+		lines = append(lines, p.renewal())
 	}
 	for _, name := range p.quarantine {
 		lines = append(lines, "rename "+name+" to "+name+segment.QuarantinedExt)
 	}
 	return lines
+}
+
+// renewal says what the next segment is opened for.
+func (p *Plan) renewal() string {
+	if p.Pin.ID == 0 {
+		return fmt.Sprintf("open segment %d", p.NextID)
+	}
+	return fmt.Sprintf("open segment %d, which ends %s at %d", p.NextID, segment.Name(p.Pin.ID), p.Pin.Length)
 }
 
 // Apply brings the log in order, but for what must wait until the next segment
@@ -103,12 +108,9 @@ func (p *Plan) apply(s step) error {
 	if err != nil {
 		return err
 	}
-	switch s.kind {
-	case stepCut:
-		err = file.Truncate(s.from)
-	case stepFlip:
+	if s.kind == stepFlip {
 		err = flip(file, s.from, byte(s.to))
-	default:
+	} else {
 		err = rewrite(file, s.from, s.to)
 	}
 	if err == nil {

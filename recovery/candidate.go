@@ -13,10 +13,12 @@ import (
 type candidate struct {
 	id     uint64
 	path   string
+	sc     *segment.Scanner // the plan's
 	file   vfs.File
 	read   io.ReaderAt // file, or what it is but for flip
 	flip   segment.Flip
 	size   int64
+	least  int64 // what the size is at least, unless something behind it says otherwise
 	header segment.Header
 	first  segment.First
 
@@ -27,7 +29,7 @@ type candidate struct {
 // open reads header and opening step of the segment with the given id. The
 // error is the file system's, or a version's.
 func (p *Plan) open(id uint64) (*candidate, error) {
-	c := &candidate{id: id, path: segment.Path(p.cfg.Dir, id)}
+	c := &candidate{id: id, path: segment.Path(p.cfg.Dir, id), sc: &p.scanner}
 	file, err := p.cfg.FS.Open(c.path, vfs.ReadOnly)
 	if err != nil {
 		return nil, err
@@ -57,6 +59,10 @@ func (c *candidate) readHead(p *Plan) error {
 	if err != nil {
 		return err
 	}
+	c.least = c.header.Size
+	if p.Front.Trimmed == c.id {
+		c.least = p.Front.Length
+	}
 	c.first, err = segment.ReadFirst(c.file, c.path, c.header, c.size)
 	if errors.Is(err, segment.ErrCorrupt) {
 		c.openErr = err
@@ -65,11 +71,20 @@ func (c *candidate) readHead(p *Plan) error {
 	return err
 }
 
+// short returns the error for a file that is shorter than it may be.
+func (c *candidate) short(why string) *segment.CorruptError {
+	return &segment.CorruptError{Path: c.path, Offset: c.size, Reason: shorter(why, c.size, c.least)}
+}
+
+func shorter(why string, size, least int64) string {
+	return fmt.Sprintf("%s: it has %d bytes of at least %d", why, size, least)
+}
+
 func (c *candidate) close() { _ = c.file.Close() } // it was only read
 
 // scan reads the segment to the end that pin names, or as far as it goes.
 func (c *candidate) scan(pin *segment.Pin) (*Scan, error) {
-	s := &Scan{ID: c.id, Path: c.path, Header: c.header, First: c.first, Size: c.size, Flip: c.flip}
+	s := &Scan{ID: c.id, Path: c.path, Header: c.header, First: c.first, Size: c.size, Flip: c.flip, least: c.least, sc: c.sc}
 	if err := s.scan(c.read, pin); err != nil {
 		return nil, err
 	}
@@ -86,7 +101,7 @@ func (c *candidate) unflip() (bool, error) {
 	if c.headErr != nil {
 		return false, nil
 	}
-	var sc segment.Scanner
+	sc := c.sc
 	sc.Start(c.file, c.path, c.header, c.size)
 	for sc.Next() != segment.StepEnd {
 	}

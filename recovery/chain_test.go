@@ -81,7 +81,7 @@ func TestAWatermarkCountsWhateverBecameOfItsGroup(t *testing.T) {
 	d := newDir(t)
 	a := d.root(1, 1, 1).sync().group(1).sync().group(1) // whose header claims the two before
 	a.rot(a.start(2) + 100).rot(a.start(2) + 200)
-	d.recovers("[@H]", 2, cuts(a, a.start(2)))
+	d.recovers("[@H]", 2, ends(a, a.start(2)))
 	a = newDir(t).root(1, 1, 1).sync().group(1).sync().group(1)
 	a.rot(a.start(2) + 100).rot(a.start(1) + 100)
 	a.d.refuses("[@E]", segment.Name(1), a.start(1)+segment.GroupHeaderSize, 2)

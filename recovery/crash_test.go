@@ -119,8 +119,8 @@ func TestCrashBehindATruncation(t *testing.T) {
 func TestCrashWhileRecoveryIsAtWork(t *testing.T) {
 	for name, build := range map[string]func(d *dir){
 		"a torn tail": func(d *dir) {
-			a := d.root(1, 1, 2).sync().group(3)
-			a.tear(1, 2)
+			a := d.root(1, 1, 2).sync().group(3).group(1)
+			a.tear(2, 0)
 		},
 		"nothing proved": func(d *dir) { d.root(1, 1, 2).group(3).next(2, 1).next(3, 1) },
 		"segments that ran ahead": func(d *dir) {

@@ -22,6 +22,7 @@ const (
 	FileHeaderless           // neither copy of the header verifies, or it is another's
 	FileAbsent
 	FileUnreadable
+	FileShort // shorter than it was made, and nothing durable says that it may be
 	fileStates
 )
 
@@ -123,6 +124,7 @@ var table = []Row{
 	{"@N", beyond, sound, yes, any, any, any, Corrupt, Refuse, "its opening group was durable and does not verify"},
 	{"@O", beyond, sound, no, no, any, any, Leftover, Remove, "it was made ready and not used"},
 	{"@P", beyond, sound, no, yes, any, any, Leftover, Remove, "its opening group is torn"},
+	{"@Q", everyRole, []FileState{FileShort}, any, any, any, any, Corrupt, Refuse, "the file was cut off"},
 }
 
 func (r *Row) matches(f Facts) bool {

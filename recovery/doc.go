@@ -14,11 +14,18 @@
 //
 //	X < W    corruption: what was durable does not verify. It is reported with
 //	         path, offset and LSN, and nothing is changed.
-//	X >= W   a torn tail: what a crash may leave. It is cut behind the last
+//	X >= W   a torn tail: what a crash may leave. The log is cut behind the last
 //	         record that verifies.
 //
 // That something valid follows X proves nothing: the sectors of one write reach
-// the disk in any order.
+// the disk in any order. And since a file that is cut off would take its later
+// watermarks with it, each is durable at its full size before it gets its name,
+// and nothing shortens it before something durable says how short it may be: a
+// crash cannot.
+//
+// A cut takes nothing from the file. The next segment's opening says where the log
+// ends in this one, and so what was cut never comes back; until there is one the
+// same is found again.
 //
 // # What cannot be decided
 //
@@ -55,6 +62,8 @@
 //	    that it had one                                 corrupt
 //	@O  a segment made ready and never used             remove
 //	@P  a segment with a torn opening group             remove
+//	@Q  a file is shorter than it was made, and neither
+//	    a seal, a later opening nor FRONT allows it     corrupt
 //
 // "Write again" is there because a process that died may have left bytes in the
 // page cache that the disk never got, on pages the kernel calls clean after a

@@ -136,7 +136,11 @@ func (p *Plan) judgeBeyond(d *directory, c *candidate) (Action, error) {
 		p.row(Facts{Role: RoleBeyond, File: FileHeaderless}, damaged(c.headErr, c.path))
 		return Refuse, nil
 	}
-	claims, err := segment.FindClaims(c.file, c.header, segment.HeaderSize, c.size)
+	if c.size < c.least {
+		p.row(Facts{Role: RoleBeyond, File: FileShort}, c.short)
+		return Refuse, nil
+	}
+	claims, err := c.sc.Claims(c.file, c.header, segment.HeaderSize, c.size)
 	if err != nil {
 		return Refuse, err
 	}
@@ -196,7 +200,7 @@ func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) (torn ui
 	if whole != nil {
 		s = whole
 	}
-	p.row(s.facts(), func(why string) *segment.CorruptError { return s.corrupt(why, true) })
+	p.row(s.facts(), s.damage)
 	p.accept(s)
 	p.noteGivenUp(d, top)
 	chain := []uint64{top.id}               // newest first
@@ -317,8 +321,8 @@ func (p *Plan) judgeEarlier(c *candidate, pin segment.Pin, proved bool) (died bo
 		s.X = 0 // its bytes verify and are not those that were pinned
 		s.Why = nil
 	}
-	r := p.row(Facts{Role: RoleEarlier, Below: s.X < s.Proved, Torn: !whole, Sealed: s.claims.Sealed, Unproved: s.EndFrame > s.Proved},
-		func(why string) *segment.CorruptError { return s.corrupt(why, true) })
+	r := p.row(Facts{Role: RoleEarlier, File: s.file(whole), Below: s.X < s.Proved, Torn: !whole, Sealed: s.claims.Sealed, Unproved: s.EndFrame > s.Proved},
+		s.damage)
 	if s.Durable, err = s.provedLSN(c.read); err != nil {
 		return false, err
 	}
@@ -346,9 +350,6 @@ func (p *Plan) accept(s *Scan) {
 	}
 	r.Tail, r.CutPath, r.CutAt, r.CutBytes = tail, s.Path, s.End, max(0, s.claims.Used-s.End)
 	p.Renew = true
-	if p.cfg.Mode != PointInTime {
-		p.repairs = append(p.repairs, step{kind: stepCut, name: segment.Name(s.ID), from: s.End})
-	}
 }
 
 // rewrite plans that what nothing proves of s is written again.

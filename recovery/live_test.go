@@ -86,7 +86,7 @@ func TestInspectReadsTheOperatingSystemsFiles(t *testing.T) {
 	require.Equal(t, r, p.Report)
 	require.True(t, r.Verified)
 	require.Equal(t, []LSN{1, 2}, []LSN{r.First, r.Last})
-	require.Equal(t, []string{cuts(a, a.start(2)), "open segment 2 behind it"}, p.Steps())
+	require.Equal(t, []string{"open segment 2, which " + ends(a, a.start(1))}, p.Steps())
 	require.Equal(t, before, d.image())
 	require.NoError(t, a.w.Close())
 	_, r, err = Inspect("nothing")

@@ -388,7 +388,7 @@ func TestTwoFlippedBitsAreNot(t *testing.T) {
 	d := newDir(t)
 	a := d.root(1, 1, 2).sync().mark().group(1)
 	a.flip(a.start(2) + 100).flip(a.start(2) + 300)
-	r := d.recovers("[@H]", 2, cuts(a, a.start(2)))
+	r := d.recovers("[@H]", 2, ends(a, a.start(1)))
 	require.Equal(t, TailAmbiguous, r.Tail)
 	require.Equal(t, []LSN{3, 3}, []LSN{r.LostFrom, r.LostTo})
 	require.Empty(t, r.FlippedPath)

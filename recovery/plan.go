@@ -77,6 +77,8 @@ type Plan struct {
 	aside      map[uint64]bool // ids of segments that an earlier point-in-time recovery gave up
 	quarantine []string        // names of what a point-in-time recovery gives up
 	refusal    error
+
+	scanner segment.Scanner // of every scan, one after the other: it keeps its memory
 }
 
 // Inspect looks at the log in dir, on the operating system's file system,

@@ -121,9 +121,8 @@ func (p *Plan) climb(at *candidate, after map[uint64]*candidate) (*candidate, er
 	if err != nil {
 		return nil, err
 	}
-	damage := func(why string) *segment.CorruptError { return s.corrupt(why, true) }
 	if pin == nil {
-		p.row(s.facts(), damage)
+		p.row(s.facts(), s.damage)
 		if s.ID < p.Front.Newest || next != nil {
 			p.row(Facts{Role: RoleLast, File: FileAbsent}, damaged(nil, segment.Path(p.cfg.Dir, max(s.ID+1, p.Front.Newest))))
 		}
@@ -141,8 +140,8 @@ func (p *Plan) climb(at *candidate, after map[uint64]*candidate) (*candidate, er
 	if newer {
 		s.Proved = pin.Length
 	}
-	p.row(Facts{Role: RoleEarlier, Below: s.X < s.Proved || !whole && s.X == pin.Length, Torn: !whole,
-		Sealed: s.claims.Sealed, Unproved: s.EndFrame > s.Proved}, damage)
+	p.row(Facts{Role: RoleEarlier, File: s.file(whole), Below: s.X < s.Proved || !whole && s.X == pin.Length, Torn: !whole,
+		Sealed: s.claims.Sealed, Unproved: s.EndFrame > s.Proved}, s.damage)
 	if whole {
 		p.rewrite(s)
 		return next, nil
@@ -158,7 +157,7 @@ func (p *Plan) climb(at *candidate, after map[uint64]*candidate) (*candidate, er
 // was durable: then all before was.
 func provedBy(next *candidate, after map[uint64]*candidate) (bool, error) {
 	for ; next != nil; next = after[next.id] {
-		c, err := segment.FindClaims(next.file, next.header, segment.HeaderSize, next.size)
+		c, err := next.sc.Claims(next.file, next.header, segment.HeaderSize, next.size)
 		if err != nil || c.Durable > segment.HeaderSize {
 			return err == nil, err
 		}

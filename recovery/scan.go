@@ -33,7 +33,9 @@ type Scan struct {
 	// Flip is the one bit that was flipped back to read a tail whole; Mask 0: none.
 	Flip segment.Flip
 
-	frameChain uint64 // at EndFrame
+	sc         *segment.Scanner // the plan's
+	frameChain uint64           // at EndFrame
+	least      int64            // of Size, unless something behind it says otherwise
 
 	claims    segment.Claims
 	inGroup   bool  // X is inside a group of which the header verifies, and which
@@ -61,7 +63,7 @@ func (s *Scan) scan(file io.ReaderAt, pin *segment.Pin) error {
 	if pin != nil {
 		limit = min(limit, pin.Length)
 	}
-	var sc segment.Scanner
+	sc := s.sc
 	sc.Start(file, s.Path, s.Header, limit)
 	s.Index = new(segment.Index)
 	at := ending{off: segment.HeaderSize, frame: segment.HeaderSize, lsn: s.First.Base - 1}
@@ -118,7 +120,7 @@ func (s *Scan) scan(file io.ReaderAt, pin *segment.Pin) error {
 
 // claim looks at what is behind X for watermarks.
 func (s *Scan) claim(file io.ReaderAt) error {
-	c, err := segment.FindClaims(file, s.Header, s.X, s.Size)
+	c, err := s.sc.Claims(file, s.Header, s.X, s.Size)
 	if err != nil {
 		return err
 	}
@@ -136,7 +138,7 @@ func (s *Scan) provedLSN(file io.ReaderAt) (LSN, error) {
 		return s.EndLSN, nil
 	}
 	lsn := s.First.Base - 1
-	var sc segment.Scanner
+	sc := s.sc
 	sc.Start(file, s.Path, s.Header, s.End)
 	for step := sc.Next(); step != segment.StepEnd; step = sc.Next() {
 		if step != segment.StepGroup {
@@ -187,7 +189,7 @@ func (s *Scan) unflip(file io.ReaderAt) (*Scan, error) {
 	if !ok {
 		return nil, err
 	}
-	whole := &Scan{ID: s.ID, Path: s.Path, Header: s.Header, First: s.First, Size: s.Size, Flip: flip}
+	whole := &Scan{ID: s.ID, Path: s.Path, Header: s.Header, First: s.First, Size: s.Size, Flip: flip, least: s.least, sc: s.sc}
 	r := segment.Flipped{ReaderAt: file, Flip: flip}
 	if err = whole.scan(r, nil); err == nil {
 		err = whole.claim(r)
@@ -206,11 +208,21 @@ func (s *Scan) unflip(file io.ReaderAt) (*Scan, error) {
 func (s *Scan) facts() Facts {
 	return Facts{
 		Role:     RoleLast,
+		File:     s.file(false),
 		Below:    s.X < s.Proved,
 		Torn:     !s.claims.Zero || s.inGroup,
 		Sealed:   s.claims.Sealed,
 		Unproved: s.EndFrame > s.Proved || s.Flip.Mask != 0,
 	}
+}
+
+// file returns what became of the file. ended says that something newer knows where
+// the segment ends, and that it is whole up to there.
+func (s *Scan) file(ended bool) FileState {
+	if ended || s.Size >= s.least || s.claims.Sealed || s.X < s.Proved {
+		return FileSound
+	}
+	return FileShort
 }
 
 // tail says how the segment ends, and which LSNs may be lost with what is cut.
@@ -229,14 +241,17 @@ func (s *Scan) tail() (t Tail, from, to LSN) {
 	return TailAmbiguous, from, to
 }
 
-// corrupt returns the error for what does not hold at X.
-func (s *Scan) corrupt(why string, beyond bool) *segment.CorruptError {
+// damage returns the error for what does not hold at X.
+func (s *Scan) damage(why string) *segment.CorruptError {
+	if s.file(false) == FileShort {
+		return &segment.CorruptError{Path: s.Path, Offset: s.X, LSN: s.xLSN, Reason: shorter(why, s.Size, s.least)}
+	}
 	var at *segment.CorruptError
 	if errors.As(s.Why, &at) {
 		e := *at
 		e.Reason = why + ": " + e.Reason
-		e.ValidBeyond = beyond
+		e.ValidBeyond = true
 		return &e
 	}
-	return &segment.CorruptError{Path: s.Path, Offset: s.X, LSN: s.EndLSN + 1, Reason: why, ValidBeyond: beyond}
+	return &segment.CorruptError{Path: s.Path, Offset: s.X, LSN: s.EndLSN + 1, Reason: why, ValidBeyond: true}
 }

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"fmt"
 	"syscall"
 	"testing"
 
@@ -122,7 +123,7 @@ func TestATornTailBehindWhatIsProvedIsCut(t *testing.T) { // @H
 	d := newDir(t)
 	a := d.root(1, 1, 2).sync().mark().group(3)
 	a.tear(2, 0).tear(2, 1)
-	r := d.recovers("[@H]", 2, cuts(a, a.start(2)))
+	r := d.recovers("[@H]", 2, ends(a, a.start(1)))
 	require.Equal(t, TailTorn, r.Tail)
 	require.Equal(t, a.w.Path(), r.CutPath)
 	require.Equal(t, a.start(2), r.CutAt)
@@ -140,9 +141,9 @@ func TestAFileThatEndsInAGroupIsTorn(t *testing.T) { // @H
 			end := a.start(2) + segment.GroupHeaderSize + behind
 			a.zero(end, room)
 			if cut {
-				a.cut(end)
+				a.trimmed(end).cut(end)
 			}
-			r := d.recovers("[@H]", 2, cuts(a, a.start(2)))
+			r := d.recovers("[@H]", 2, ends(a, a.start(1)))
 			require.Equal(t, []LSN{3, 5}, []LSN{r.LostFrom, r.LostTo})
 			require.NotEqual(t, TailClean, r.Tail)
 		}
@@ -154,7 +155,7 @@ func TestATornTailBehindWhatIsNotProvedIsCutToo(t *testing.T) { // @I
 	a := d.root(1, 1, 2).sync().group(3)
 	record := a.start(1) + segment.GroupHeaderSize + int64(segment.FrameSize(600))
 	a.rot(record + 99)
-	r := d.recovers("[@I]", 3, rewrites(a, a.start(1), record), cuts(a, record))
+	r := d.recovers("[@I]", 3, rewrites(a, a.start(1), record), ends(a, record))
 	require.Equal(t, TailAmbiguous, r.Tail)
 	require.Equal(t, LSN(4), r.LostFrom)
 	require.Equal(t, LSN(5), r.LostTo)
@@ -191,7 +192,7 @@ func TestAnEarlierSegmentThatRanAheadAndIsTornIsTheLast(t *testing.T) { // @M
 	b := a.next(2, 1)
 	record := a.start(1) + segment.GroupHeaderSize + int64(segment.FrameSize(600))
 	a.zero(record, a.ends[1])
-	r := d.recovers("[@G @M]", 3, rewrites(a, a.start(1), record), cuts(a, record), removes(b), syncsDir)
+	r := d.recovers("[@G @M]", 3, rewrites(a, a.start(1), record), removes(b), syncsDir, ends(a, record))
 	require.Equal(t, TailTorn, r.Tail)
 	require.Equal(t, a.w.Path(), r.CutPath)
 	require.Equal(t, LSN(4), r.LostFrom)
@@ -229,4 +230,78 @@ func TestASegmentWithATornOpeningIsRemoved(t *testing.T) { // @P
 	require.Equal(t, int64(segment.HeaderSize), r.CutAt)
 	require.Equal(t, b.ends[0]-segment.HeaderSize, r.CutBytes)
 	require.Equal(t, LSN(3), r.LostFrom)
+}
+
+// TestAFileThatWasCutOffIsCorrupt cuts the newest file at each place where what is left
+// looks like a log that a crash ended.
+func TestAFileThatWasCutOffIsCorrupt(t *testing.T) { // @Q
+	build := func() (*dir, *part) {
+		d := newDir(t)
+		return d, d.root(1, 1, 2).sync().group(1).sync().group(1).sync().mark()
+	}
+	_, a := build()
+	for _, size := range []int64{room - 1, a.ends[3], a.start(3), a.ends[2] - 1, a.start(2), a.ends[0] + 1, a.ends[0], segment.HeaderSize, segment.HeaderSize + 70} {
+		d, a := build()
+		a.cut(size)
+		x, lsn := min(size, a.ends[3]), LSN(5)
+		for i, end := range a.ends {
+			if x < end {
+				lsn = []LSN{1, 3, 4, 5}[i]
+				if x = a.start(i); size >= x+segment.GroupHeaderSize {
+					x += segment.GroupHeaderSize
+				}
+				break
+			}
+		}
+		if size < a.ends[0] { // it has no opening group
+			at := d.refuses("[@Q]", segment.Name(1), size, 0)
+			require.ErrorContains(t, at, fmt.Sprintf("%d bytes of at least %d", size, room))
+			continue
+		}
+		at := d.refuses("[@Q]", segment.Name(1), x, lsn)
+		require.ErrorContains(t, at, fmt.Sprintf("%d bytes of at least %d", size, room))
+		require.False(t, at.ValidBeyond)
+		p := d.plan(PointInTime)
+		require.Nil(t, p.Refusal())
+		require.Equal(t, lsn-1, p.Report.Last, "what is left of it is kept")
+		require.Len(t, p.Report.Corruptions, 1)
+	}
+}
+
+// TestAFileMayBeAsShortAsFrontSays: the log cuts its last file where FRONT says so.
+func TestAFileMayBeAsShortAsFrontSays(t *testing.T) {
+	for _, more := range []int64{-1, 0, 100} {
+		d := newDir(t)
+		a := d.root(1, 1, 2).sync().mark().clean().sync()
+		a.trimmed(a.ends[2]).cut(a.ends[2] + more)
+		if more < 0 {
+			d.refuses("[@Q]", segment.Name(1), a.start(2), 3)
+			continue
+		}
+		require.True(t, d.recovers("[@F]", 2).Closed)
+		b := a.next(2, 1).cut(room - 1) // FRONT speaks of another
+		d.refuses("[@Q @K]", segment.Name(2), b.ends[0], 4)
+	}
+}
+
+// TestAFileMayBeShortOnceSomethingBehindEndsIt: a seal, and the segment that follows.
+func TestAFileMayBeShortOnceSomethingBehindEndsIt(t *testing.T) {
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync()
+	b := a.next(2, 1).sync()
+	a.seal(b).cut(a.w.Off())
+	c := b.pinned(b.at(3), 3, 1).sync().mark()
+	b.cut(b.ends[0])
+	d.recovers("[@F @K @K]", 4)
+
+	c.remove()
+	d.refuses("[@Q @K]", segment.Name(2), b.ends[0], 4)
+}
+
+// TestAReadyFileThatWasCutOffIsCorrupt: it may have had records.
+func TestAReadyFileThatWasCutOffIsCorrupt(t *testing.T) { // @Q
+	d := newDir(t)
+	d.root(1, 1, 2).sync().mark()
+	d.ready(2).cut(segment.HeaderSize)
+	d.refuses("[@Q @F]", segment.Name(2), segment.HeaderSize, 0)
 }

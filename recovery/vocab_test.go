@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -179,13 +180,18 @@ func (p *part) start(group int) int64 {
 // setFront writes FRONT again.
 func (d *dir) setFront(first LSN, oldest, newest uint64) *dir {
 	d.Helper()
+	return d.changeFront(func(f *segment.Front) { f.First, f.Oldest, f.Newest = first, oldest, newest })
+}
+
+func (d *dir) changeFront(change func(f *segment.Front)) *dir {
+	d.Helper()
 	file, err := d.fs.Open("log/FRONT", vfs.ReadWrite)
 	require.NoError(d, err)
 	defer file.Close()
 	f, _, err := segment.ReadFront(file, "FRONT")
 	require.NoError(d, err)
 	to := f
-	to.First, to.Oldest, to.Newest = first, oldest, newest
+	change(&to)
 	require.NoError(d, f.Update(file, to))
 	d.front = to
 	return d
@@ -246,6 +252,13 @@ func (p *part) cut(size int64) *part {
 	return p
 }
 
+// trimmed has FRONT say that the file may be as short as size.
+func (p *part) trimmed(size int64) *part {
+	p.d.Helper()
+	p.d.changeFront(func(f *segment.Front) { f.Trimmed, f.Length = p.id, size })
+	return p
+}
+
 func (d *dir) remove(name string) *dir {
 	d.Helper()
 	require.NoError(d, d.fs.Remove(filepath.Join("log", name)))
@@ -289,7 +302,11 @@ func (d *dir) recovers(rows string, last LSN, steps ...string) Report {
 	require.Nil(d, p.Refusal(), "%v", p.Report)
 	require.Equal(d, rows, fmt.Sprint(p.Report.Rows))
 	if p.Renew {
-		steps = append(steps, fmt.Sprintf("open segment %d behind it", p.NextID))
+		ends := fmt.Sprintf("ends %s at %d", segment.Name(p.Pin.ID), p.Pin.Length)
+		if n := len(steps); n > 0 && strings.HasPrefix(steps[n-1], "ends ") {
+			ends, steps = steps[n-1], steps[:n-1]
+		}
+		steps = append(steps, fmt.Sprintf("open segment %d, which %s", p.NextID, ends))
 	}
 	require.Equal(d, steps, p.Steps())
 	require.Equal(d, last, p.Report.Last)
@@ -432,7 +449,7 @@ func (d *dir) image() string {
 func rewrites(p *part, from, to int64) string {
 	return fmt.Sprintf("write %s from %d to %d again", segment.Name(p.id), from, to)
 }
-func cuts(p *part, off int64) string { return fmt.Sprintf("cut %s at %d", segment.Name(p.id), off) }
+func ends(p *part, off int64) string { return fmt.Sprintf("ends %s at %d", segment.Name(p.id), off) }
 func removes(p *part) string         { return "remove " + segment.Name(p.id) }
 
 const syncsDir = "sync the directory"

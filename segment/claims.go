@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"io"
+	"slices"
 )
 
 // Claims is what stands in the part of a segment behind X. Section 7.
@@ -22,12 +23,15 @@ type Claims struct {
 // sector is the unit that a disk writes whole or not at all.
 const sector = 512
 
-// FindClaims looks at every multiple of 8 in [off, size) for the header of a
-// group that holds its own sum, whatever became of its frames. It trusts no
-// length on the way. The error is r's.
-func FindClaims(r io.ReaderAt, h Header, off, size int64) (Claims, error) {
+// Claims looks at every multiple of 8 in [off, size) of r, a segment with header h,
+// for the header of a group that holds its own sum, whatever became of its frames.
+// It trusts no length on the way. The error is r's. It ends the scan that s was at,
+// and uses its memory.
+func (s *Scanner) Claims(r io.ReaderAt, h Header, off, size int64) (Claims, error) {
 	c := Claims{Zero: true, Used: off}
-	buf := make([]byte, max(0, min(scanChunk, size-off)))
+	s.Start(r, "", h, HeaderSize)
+	s.buf = slices.Grow(s.buf, int(max(0, min(scanChunk, size-off))))
+	buf := s.buf[:max(0, min(scanChunk, size-off))]
 	empty := false // a zero sector was passed
 	for off < size {
 		n, err := r.ReadAt(buf[:min(int64(len(buf)), size-off)], off)

@@ -7,10 +7,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// claims returns what FindClaims finds in b from off on.
+// claims returns what Claims finds in b from off on.
 func claims(t testing.TB, b []byte, off int64) Claims {
 	t.Helper()
-	c, err := FindClaims(bytes.NewReader(b), header(8), off, int64(len(b)))
+	c, err := new(Scanner).Claims(bytes.NewReader(b), header(8), off, int64(len(b)))
 	require.NoError(t, err)
 	return c
 }
@@ -103,9 +103,9 @@ func TestHoleAcrossChunks(t *testing.T) {
 }
 
 func TestClaimsFailAsTheFileDoes(t *testing.T) {
-	_, err := FindClaims(failing{}, header(8), HeaderSize, 1<<20)
+	_, err := new(Scanner).Claims(failing{}, header(8), HeaderSize, 1<<20)
 	require.Equal(t, errRead, err)
-	c, err := FindClaims(bytes.NewReader(make([]byte, 5000)), header(8), HeaderSize, 1<<20) // it was cut
+	c, err := new(Scanner).Claims(bytes.NewReader(make([]byte, 5000)), header(8), HeaderSize, 1<<20) // it was cut
 	require.NoError(t, err)
 	require.True(t, c.Zero)
 }

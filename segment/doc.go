@@ -56,15 +56,16 @@
 //	64    created   i64       nanoseconds since 1970
 //	72    origin    6 x u64   {salt, length, chain, first, last, lowest id} of what a
 //	                          rewritten segment stands for; zero in this version
-//	120   -         1920      zero
+//	120   size      u64       bytes that the file had when it got its name
+//	128   -         1912      zero
 //	2040  sum       u64       H(bytes 0 to 2039)
 //
 // A copy is valid if and only if (1) the magic is right, (2) the version is 1,
 // (3) the sum holds, (4) incompat is 0 and the origin is zero, (5) the unit is
-// in range. The header is the first copy if it is valid, else the second. If
-// neither is valid but one has the magic and either another version, or version
-// 1 and its sum and fails (4), the file is of a newer version; otherwise it is
-// damaged. Both are refused, with different errors.
+// in range, and the size at most 2^35. The header is the first copy if it is
+// valid, else the second. If neither is valid but one has the magic and either
+// another version, or version 1 and its sum and fails (4), the file is of a newer
+// version; otherwise it is damaged. Both are refused, with different errors.
 //
 // # 4. Group and frame
 //
@@ -239,12 +240,21 @@
 //	48    first       u64       the first LSN; of an empty log the next
 //	56    oldest      u64       segments with a lower id are leftovers
 //	64    newest      u64       the newest segment when this was written
-//	72    -           4016      zero
+//	72    trimmed     u64       a segment of which the file was made shorter; 0: none
+//	80    length      u64       how short that file may be, in bytes
+//	88    -           4000      zero
 //	4088  sum         u64       H(bytes 0 to 4087 || offset of the slot as u64)
 //
 // A log exists when FRONT does. A chain that ends at a segment without
 // predecessor whose id is above newest begins with the base of that segment;
 // any other begins with first.
+//
+// A file is durable with its size before it gets its name. It is made shorter only
+// where something durable says so: behind its seal; when the opening of a segment
+// that follows names its end; or when FRONT calls it trimmed. So if X is not below W
+// and no seal verifies behind X, the file of a segment that nothing follows has at
+// least the size in its header or, if trimmed is its id, length: a shorter one is
+// damaged.
 //
 // The log is the chain of predecessors down from the segment with the highest
 // id whose opening group verifies, to the one that FRONT calls oldest or to one
@@ -253,7 +263,7 @@
 // # 9. Worked bytes
 //
 // The segment with id 2, salt 0x1122334455667788 and log id 000102…0f, whose
-// unit is 8 and which was made at time 0. It follows nothing. Its opening group
+// unit is 8 and which was made at time 0 with 4096 bytes. It follows nothing. Its opening group
 // holds record 7, "tide", and a batch of meta "m" and record 8, empty; a mark
 // follows that claims all before it. Lines are "offset: bytes"; all between
 // them zero.
@@ -261,11 +271,13 @@
 //	0: 54 49 44 45 4d 41 52 4b 01 00 03 00 00 00 00 00
 //	32: 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f
 //	48: 02 00 00 00 00 00 00 00 88 77 66 55 44 33 22 11
-//	2032: 00 00 00 00 00 00 00 00 cf c6 27 9f 49 76 ad 0a
+//	112: 00 00 00 00 00 00 00 00 00 10 00 00 00 00 00 00
+//	2032: 00 00 00 00 00 00 00 00 d6 75 cd 04 69 97 e6 14
 //	2048: 54 49 44 45 4d 41 52 4b 01 00 03 00 00 00 00 00
 //	2080: 00 01 02 03 04 05 06 07 08 09 0a 0b 0c 0d 0e 0f
 //	2096: 02 00 00 00 00 00 00 00 88 77 66 55 44 33 22 11
-//	4080: 00 00 00 00 00 00 00 00 cf c6 27 9f 49 76 ad 0a
+//	2160: 00 00 00 00 00 00 00 00 00 10 00 00 00 00 00 00
+//	4080: 00 00 00 00 00 00 00 00 d6 75 cd 04 69 97 e6 14
 //	4096: 02 00 1d f7 04 00 00 00 22 00 00 00 02 00 00 00
 //	4112: 07 00 00 00 00 00 00 00 00 10 00 00 00 00 00 00
 //	4128: 00 00 00 00 00 00 00 00 1d 64 93 6d 8e 98 a6 8f

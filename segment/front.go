@@ -17,6 +17,10 @@ type Front struct {
 	Oldest uint64 // segments with a lower id are leftovers
 	Newest uint64 // the newest segment when this was written
 
+	// The file of segment Trimmed may be as short as Length. 0: no segment's.
+	Trimmed uint64
+	Length  int64
+
 	generation uint64
 	off        int64 // of the slot that is newer
 	settled    bool  // both slots say the same
@@ -52,6 +56,8 @@ const (
 	frtFirst      = 48
 	frtOldest     = 56
 	frtNewest     = 64
+	frtTrimmed    = 72
+	frtLength     = 80
 	frtSum        = slotSize - 8
 )
 
@@ -72,6 +78,8 @@ func (f Front) encode(off int64) []byte {
 	binary.LittleEndian.PutUint64(b[frtFirst:], uint64(f.First))
 	binary.LittleEndian.PutUint64(b[frtOldest:], f.Oldest)
 	binary.LittleEndian.PutUint64(b[frtNewest:], f.Newest)
+	binary.LittleEndian.PutUint64(b[frtTrimmed:], f.Trimmed)
+	binary.LittleEndian.PutUint64(b[frtLength:], uint64(f.Length))
 	binary.LittleEndian.PutUint64(b[frtSum:], slotSum(b, off))
 	return b
 }
@@ -131,6 +139,8 @@ func decodeSlot(b []byte) Front {
 		First:      LSN(binary.LittleEndian.Uint64(b[frtFirst:])),
 		Oldest:     binary.LittleEndian.Uint64(b[frtOldest:]),
 		Newest:     binary.LittleEndian.Uint64(b[frtNewest:]),
+		Trimmed:    binary.LittleEndian.Uint64(b[frtTrimmed:]),
+		Length:     int64(binary.LittleEndian.Uint64(b[frtLength:])),
 		generation: binary.LittleEndian.Uint64(b[frtGeneration:]),
 	}
 }

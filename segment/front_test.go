@@ -15,7 +15,7 @@ import (
 
 var (
 	oldFront = Front{Log: LogID{1, 2}, First: 5, Oldest: 1, Newest: 3}
-	newFront = Front{Log: LogID{1, 2}, First: 900, Oldest: 4, Newest: 7}
+	newFront = Front{Log: LogID{1, 2}, First: 900, Oldest: 4, Newest: 7, Trimmed: 7, Length: 5000}
 )
 
 // says returns what f says, without which of its writings it is.

@@ -86,7 +86,7 @@ func FuzzScan(f *testing.F) {
 		bounded(t, len(b), func() { _, _ = BuildIndex(r, "x", h, First{Base: 1}, size) })
 		bounded(t, len(b), func() { _, _, _ = Locate(r, "x", h, First{Base: 1}, size, 1<<40) })
 		bounded(t, len(b), func() { _, _, _, _ = ReadSeal(r, "x", h, First{Base: 1}, x, size) })
-		bounded(t, len(b), func() { _, _ = FindClaims(r, h, x, size) })
+		bounded(t, len(b), func() { _, _ = new(Scanner).Claims(r, h, x, size) })
 		readThem(t, b, h, frames)
 	})
 }

@@ -37,6 +37,7 @@ type Header struct {
 	Unit    int64 // bytes; a power of two from 8 to 4096
 	Created int64 // nanoseconds since 1970
 	Compat  uint64
+	Size    int64 // bytes that were reserved for the file when it was made
 }
 
 // Offsets in a copy of the header. Section 3.
@@ -50,7 +51,7 @@ const (
 	hdrSalt     = 56
 	hdrCreated  = 64
 	hdrOrigin   = 72
-	hdrZero     = 120
+	hdrSize     = 120
 	hdrSum      = headerCopy - 8
 )
 
@@ -66,6 +67,7 @@ func (h Header) Encode() []byte {
 	binary.LittleEndian.PutUint64(b[hdrID:], h.ID)
 	binary.LittleEndian.PutUint64(b[hdrSalt:], h.Salt)
 	binary.LittleEndian.PutUint64(b[hdrCreated:], uint64(h.Created))
+	binary.LittleEndian.PutUint64(b[hdrSize:], uint64(h.Size))
 	binary.LittleEndian.PutUint64(b[hdrSum:], xxhash.Sum64(b[:hdrSum]))
 	copy(buf[headerCopy:], b)
 	return buf
@@ -132,10 +134,13 @@ func checkHeader(b []byte) string {
 	if f := binary.LittleEndian.Uint64(b[hdrIncompat:]); f != 0 {
 		return fmt.Sprintf("feature word %#x", f)
 	}
-	if !allZero(b[hdrOrigin:hdrZero]) {
+	if !allZero(b[hdrOrigin:hdrSize]) {
 		return "a rewritten segment"
 	}
 	if u := b[hdrUnit]; u < log2(minUnit) || u > log2(maxUnit) {
+		return damaged
+	}
+	if binary.LittleEndian.Uint64(b[hdrSize:]) > uint64(maxSegmentBytes) {
 		return damaged
 	}
 	return ""
@@ -149,6 +154,7 @@ func decodeHeader(b []byte) Header {
 		Unit:    1 << b[hdrUnit],
 		Created: int64(binary.LittleEndian.Uint64(b[hdrCreated:])),
 		Compat:  binary.LittleEndian.Uint64(b[hdrCompat:]),
+		Size:    int64(binary.LittleEndian.Uint64(b[hdrSize:])),
 	}
 }
 

@@ -77,7 +77,7 @@ func TestHeaderOfANewerVersionIsNotDamage(t *testing.T) {
 		"a feature":                    {hdrIncompat, 1, true},
 		"the last feature":             {hdrIncompat + 7, 0x80, true},
 		"salt of a rewritten segment":  {hdrOrigin, 1, true},
-		"lowest of those it came from": {hdrZero - 1, 1, true},
+		"lowest of those it came from": {hdrSize - 1, 1, true},
 	} {
 		change := func(b []byte) { b[test.off] = test.value }
 		for _, copies := range [][]int{{0, 1}, {0}, {1}} {
@@ -104,7 +104,7 @@ func TestHeaderIgnoresWhatItMay(t *testing.T) {
 	h := header(8)
 	h.Compat = 1 << 63
 	b := h.Encode()
-	eachCopy(b, []int{0, 1}, func(b []byte) { b[hdrZero+5], b[12] = 1, 1 }) // reserved
+	eachCopy(b, []int{0, 1}, func(b []byte) { b[hdrSize+13], b[12] = 1, 1 }) // reserved
 	resumHeader(b)
 	got, err := DecodeHeader(b, "x")
 	require.NoError(t, err)

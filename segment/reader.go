@@ -23,12 +23,17 @@ type First struct {
 	HasMeta bool
 }
 
+// openingChunk is how many bytes [ReadFirst] reads at a time: most opening steps are
+// a few hundred.
+const openingChunk = 4 << 10
+
 // ReadFirst reads the opening step of a segment of the given size in bytes. If
 // it does not verify, the error is a [CorruptError], or a [VersionError]; any
 // other error is r's.
 func ReadFirst(r io.ReaderAt, path string, h Header, size int64) (First, error) {
 	var s Scanner
 	s.Start(r, path, h, max(size, HeaderSize))
+	s.chunk = openingChunk
 	if s.Next() != StepGroup {
 		return First{}, s.firstError()
 	}

@@ -140,7 +140,7 @@ func readAll(t testing.TB, b []byte, h Header, end, size int64) (got reading) {
 	if x != nil {
 		got.index = x.AppendTo([]byte{})
 	}
-	got.claims, err = FindClaims(r, h, HeaderSize, size)
+	got.claims, err = new(Scanner).Claims(r, h, HeaderSize, size)
 	require.NoError(t, err)
 	return got
 }
@@ -281,7 +281,7 @@ func TestAGroupIsValidOnlyWhereItWasWritten(t *testing.T) {
 	frames, stop := scanned(b, h)
 	require.Empty(t, frames)
 	require.Equal(t, int64(HeaderSize), stop.Off)
-	claims, err := FindClaims(bytes.NewReader(b), h, HeaderSize, int64(len(b)))
+	claims, err := new(Scanner).Claims(bytes.NewReader(b), h, HeaderSize, int64(len(b)))
 	require.NoError(t, err)
 	require.Zero(t, claims.Headers)
 }

@@ -58,7 +58,7 @@ func TestUnknownGroupIsOfANewerVersion(t *testing.T) {
 		s := begun(t, 8)
 		off := s.w.Off()
 		s.kind(g, rec(4)).newerAt(off, what)
-		claims, err := FindClaims(s.w.File(), s.w.Header(), HeaderSize, s.w.Off())
+		claims, err := new(Scanner).Claims(s.w.File(), s.w.Header(), HeaderSize, s.w.Off())
 		require.NoError(t, err)
 		require.Equal(t, what, claims.Newer)
 	}
@@ -74,7 +74,7 @@ func TestUnknownAndDamagedIsDamaged(t *testing.T) {
 		b[at] ^= 2
 		_, stop := scanned(b, s.w.Header())
 		require.Equal(t, StopInvalid, stop.Kind)
-		claims, err := FindClaims(bytes.NewReader(b), s.w.Header(), off, s.w.Off())
+		claims, err := new(Scanner).Claims(bytes.NewReader(b), s.w.Header(), off, s.w.Off())
 		require.NoError(t, err)
 		require.Equal(t, Claims{First: off, Used: s.w.Off()}, claims)
 	}
@@ -122,7 +122,7 @@ func TestGroupKindsFrom128OnAreSkipped(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, f.Data, got)
 			}
-			claims, err := FindClaims(s.w.File(), s.w.Header(), off, end)
+			claims, err := new(Scanner).Claims(s.w.File(), s.w.Header(), off, end)
 			require.NoError(t, err)
 			require.Equal(t, LSN(10), claims.Last)
 

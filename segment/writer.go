@@ -45,8 +45,8 @@ type mark struct {
 }
 
 // Create makes a segment ready: it writes and syncs a file with the header h
-// under a temporary name, with size bytes reserved, gives it its name and syncs
-// dir. The calls, in order:
+// under a temporary name, with size bytes reserved, which the header then says,
+// gives it its name and syncs dir. The calls, in order:
 //
 //	create 0000000000000001.tmp
 //	allocate, write 0+4096, sync
@@ -61,7 +61,8 @@ func Create(fsys vfs.FS, dir string, h Header, size int64) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = file.Allocate(max(size, HeaderSize))
+	h.Size = max(size, HeaderSize)
+	err = file.Allocate(h.Size)
 	if err == nil {
 		_, err = file.WriteAt(h.Encode(), 0)
 	}
@@ -267,7 +268,8 @@ func (w *Writer) Sync() error {
 
 // Cut takes back what a failed write left: it cuts the file behind the last
 // whole group and syncs it, so that those groups are durable and the failed one
-// never comes back. No group can be written afterwards.
+// never comes back. No group can be written afterwards. FRONT must allow it: see
+// [Front].
 func (w *Writer) Cut() error {
 	if err := w.file.Truncate(w.off); err != nil {
 		return err
@@ -298,7 +300,8 @@ func (w *Writer) Seal(next Pin, now int64) error {
 	return w.file.Truncate(w.off)
 }
 
-// Trim gives back the space behind the last whole group.
+// Trim gives back the space behind the last whole group, if FRONT or the opening of
+// a segment that follows, which must be durable, allow it.
 func (w *Writer) Trim() error { return w.file.Truncate(w.off) }
 
 // Close closes the file without a sync.

@@ -62,7 +62,9 @@ truncate 0000000000000002.seg 7168
 
 func TestCreateReservesRoomForTheHeaderAtLeast(t *testing.T) {
 	s := create(t, vfs.NewMem(), header(8))
-	require.Equal(t, header(8).Encode(), s.bytes())
+	want := header(8)
+	want.Size = HeaderSize
+	require.Equal(t, want.Encode(), s.bytes())
 	require.Equal(t, LSN(0), s.w.Base())
 	require.Equal(t, int64(HeaderSize), s.w.Off())
 	require.Equal(t, int64(HeaderSize), s.w.Synced())
@@ -105,7 +107,12 @@ func TestNamedSegmentHasItsHeader(t *testing.T) {
 		}
 		h, err := ReadHeader(file, "x", 2)
 		require.NoError(t, err)
-		require.Equal(t, header(8), h)
+		want := header(8)
+		want.Size = 1 << 13
+		require.Equal(t, want, h)
+		info, err := file.Stat()
+		require.NoError(t, err)
+		require.Equal(t, h.Size, info.Size, "its size is durable as well")
 		_, err = ReadFirst(file, "x", h, 1<<13)
 		require.ErrorIs(t, err, ErrCorrupt, "it is ready, and says nothing")
 		named++
@@ -246,7 +253,7 @@ func TestSealClaimsAllBefore(t *testing.T) {
 	s := begun(t, 512).group(rec(700)).sync()
 	end := s.w.Off()
 	s.seal()
-	claims, err := FindClaims(s.w.File(), s.w.Header(), end, s.w.Off())
+	claims, err := new(Scanner).Claims(s.w.File(), s.w.Header(), end, s.w.Off())
 	require.NoError(t, err)
 	require.Equal(t, Claims{Durable: end, At: end, Headers: 1, Sealed: true, Last: 11, First: end, Used: claims.Used}, claims)
 }

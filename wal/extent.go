@@ -191,6 +191,23 @@ func (e *extent) close() error {
 	return file.Close()
 }
 
+// trim gives back the space behind end, if it is worth that, and unless the file has
+// another name, under which it is somebody else's too.
+func (e *extent) trim(end int64) error {
+	file, err := e.fs.Open(e.path, vfs.ReadWrite)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err == nil && info.Size-end >= segment.HeaderSize && info.Links == 1 {
+		err = file.Truncate(end)
+	}
+	if cerr := file.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
 // load reads what of a segment of an earlier run is not known: its header, its
 // opening, and its end, which the extent behind it in list knows.
 func (e *extent) load(list []*extent, at int) error {

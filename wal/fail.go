@@ -65,11 +65,15 @@ func (l *Log) failWrite(r *round, from uint64, err error) {
 func noSpace(err error) error { return fmt.Errorf("%w: %w", ErrNoSpace, err) }
 
 // cutTail cuts the active segment behind its last whole group and ends it. If it
-// has no torn write it is cut all the same: it is full.
+// has no torn write it is cut all the same: it is full. Where there is no space for
+// FRONT to be written in its place nothing can be cut, and any error is fatal.
 func (l *Log) cutTail() error {
 	ld := &l.lead
 	if ld.tail == nil {
 		return nil
+	}
+	if err := l.allowTrim(ld.front); err != nil {
+		return fmt.Errorf("FRONT: %w", err)
 	}
 	if err := ld.tail.Cut(); err != nil {
 		return err
@@ -78,6 +82,15 @@ func (l *Log) cutTail() error {
 	ld.tail = nil
 	l.madeDurable()
 	return nil
+}
+
+// allowTrim writes to into FRONT, and that the file of the active segment may end
+// behind its last whole group: a file that is shorter than it was made and is not
+// allowed to be counts as damaged.
+func (l *Log) allowTrim(to segment.Front) error {
+	ld := &l.lead
+	to.Trimmed, to.Length = ld.tail.Header().ID, ld.tail.Off()
+	return ld.front.Update(ld.frontFile, to)
 }
 
 // refused sorts an error that no op of the stream had: what is fatal goes into

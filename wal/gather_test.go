@@ -90,7 +90,7 @@ func TestCommittersShareSyncs(t *testing.T) {
 		with, without := commits(t, goroutines, n, false, (*Log).Append), commits(t, goroutines, n, true, (*Log).Append)
 		t.Logf("%3d goroutines: %6.1f records a sync with gathering, %6.1f without", goroutines,
 			float64(goroutines*n)/float64(with), float64(goroutines*n)/float64(without))
-		if goroutines >= 8 {
+		if 8 <= goroutines && goroutines <= 64 { // with more, chance lets them meet
 			require.GreaterOrEqual(t, without, n*8/5, "%d goroutines without gathering", goroutines)
 		}
 		apart := commits(t, goroutines, n, false, appendAndWait)

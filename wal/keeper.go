@@ -159,7 +159,9 @@ func (k *keeper) seal(l *Log, list []retired) {
 	for _, r := range list {
 		k.do(func() {
 			var err error
-			if r.end == r.writer.Off() {
+			if r.writer == nil {
+				err = r.extent.trim(r.end)
+			} else if r.end == r.writer.Off() {
 				if err = r.writer.Seal(r.next, time.Now().UnixNano()); err == nil {
 					r.extent.sealed.Store(true)
 					l.hooks.sealed(r.extent)
@@ -167,9 +169,11 @@ func (k *keeper) seal(l *Log, list []retired) {
 			} else {
 				err = r.writer.Trim() // not at the pin: the opening step may reach behind it
 			}
-			l.files.add(r.extent)
+			if r.writer != nil {
+				l.files.add(r.extent)
+			}
 			if err != nil {
-				l.logger.Warn("wal: a segment stays without a seal", "path", r.extent.path, "err", err)
+				l.logger.Warn("wal: a segment stays without a seal, or with space behind it", "path", r.extent.path, "err", err)
 			}
 		})
 	}

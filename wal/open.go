@@ -297,7 +297,8 @@ func (l *Log) shut() error {
 	return lost
 }
 
-// finish ends a log in order: a mark that says so, and no space behind it.
+// finish ends a log in order: a mark that says so, FRONT that names the last segment
+// and its length, and no space behind it.
 func (l *Log) finish(r *round) {
 	ld := &l.lead
 	if ld.tail == nil {
@@ -313,12 +314,19 @@ func (l *Log) finish(r *round) {
 		r.failed = err
 		return
 	}
-	if ld.tail != nil {
-		if err := ld.tail.Trim(); err != nil {
-			l.logger.Warn("wal: space behind the log stays reserved", "path", ld.tail.Path(), "err", err)
-		}
+	if ld.tail == nil {
+		return
 	}
-	l.nameNewest(r)
+	err = l.allowTrim(l.frontOf(ld.written.first, 0))
+	if err == nil {
+		err = ld.tail.Trim()
+	} else if isFatal(err) {
+		r.failed = err
+		return
+	}
+	if err != nil {
+		l.logger.Warn("wal: space behind the log stays reserved", "path", ld.tail.Path(), "err", err)
+	}
 }
 
 // end closes the log to readers.

@@ -368,7 +368,9 @@ func TestOpenAppendsToNoFileOfAnEarlierRun(t *testing.T) {
 		trace.Take()
 		k.fill(3).close()
 		calls := trace.Take()
-		require.NotContains(t, calls, "0000000000000001.seg")
+		for _, call := range []string{"write", "sync", "allocate"} { // truncate may give space back
+			require.NotContains(t, calls, call+" 0000000000000001.seg")
+		}
 		require.Contains(t, calls, "write 0000000000000002.seg")
 	}
 }
@@ -471,10 +473,11 @@ func newRawLog(t *testing.T) *rawLog {
 	return r
 }
 
-// segment adds one behind prev, with a record; nothing is synced.
+// segment adds one behind prev, with a record; nothing is synced. Its file grows with
+// what is written to it, so that a crash may leave it short.
 func (r *rawLog) segment(prev segment.Pin) *segment.Writer {
 	r.t.Helper()
-	w, err := segment.Create(r.fs, "log", segment.Header{Log: segment.LogID{1}, ID: prev.ID + 1, Salt: prev.ID + 7, Unit: 8}, small)
+	w, err := segment.Create(r.fs, "log", segment.Header{Log: segment.LogID{1}, ID: prev.ID + 1, Salt: prev.ID + 7, Unit: 8}, 0)
 	require.NoError(r.t, err)
 	require.NoError(r.t, w.Open(segment.Opening{Prev: prev, Irregular: 1}, nil, prev.Last+1, draft("x"), false))
 	return w
@@ -492,7 +495,7 @@ func TestFileShorterThanItsPinIsDamageOnlyWhereItWasDurable(t *testing.T) {
 		durable := w.Off()
 		require.NoError(t, w.Write(draft("ran ahead")))
 		r.segment(w.End())
-		require.NoError(t, w.File().Truncate(durable-short)) // as a recovery does that is interrupted then
+		require.NoError(t, w.File().Truncate(durable-short))
 		l, err := Open("log", &Options{FS: r.fs})
 		require.ErrorIs(t, err, want)
 		if err == nil {

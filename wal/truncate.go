@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/seed3918b8df/tidemark/segment"
 )
 
 // TruncateFront drops the records below first; first may be LastLSN()+1. It
@@ -91,18 +93,23 @@ func (l *Log) truncateFront(r *round, first LSN) error {
 // writeFront writes FRONT: the log begins with record first, in the segment with
 // the given index. All segments are durable.
 func (l *Log) writeFront(r *round, first LSN, oldest int) error {
-	ld := &l.lead
-	to := ld.front
-	to.First = first
-	if len(ld.segments) > 0 {
-		to.Oldest = ld.segments[oldest].id
-		to.Newest = max(to.Newest, ld.segments[len(ld.segments)-1].id)
-	}
-	err := ld.front.Update(ld.frontFile, to)
+	err := l.lead.front.Update(l.lead.frontFile, l.frontOf(first, oldest))
 	if err == nil {
-		ld.frontDue = time.Time{}
+		l.lead.frontDue = time.Time{}
 	}
 	return l.refused(r, err)
+}
+
+// frontOf returns what FRONT says of a log that begins with record first, in the
+// segment with the given index.
+func (l *Log) frontOf(first LSN, oldest int) segment.Front {
+	f := l.lead.front
+	f.First = first
+	if list := l.lead.segments; len(list) > 0 {
+		f.Oldest = list[oldest].id
+		f.Newest = max(f.Newest, list[len(list)-1].id)
+	}
+	return f
 }
 
 // TruncateBack drops the records above last. It returns once that is durable;

@@ -76,7 +76,7 @@ const (
 
 // retired is a segment that another follows.
 type retired struct {
-	writer *segment.Writer
+	writer *segment.Writer // nil: it is of an earlier run
 	extent *extent
 	next   segment.Pin // id and salt of the one that follows
 	end    int64       // where that one ends it
@@ -244,8 +244,13 @@ func (l *Log) replaceTail(w *segment.Writer, opening segment.Opening, o *op, at 
 	ld := &l.lead
 	old, pin := ld.tail, opening.Prev
 	next := segment.Pin{ID: w.Header().ID, Salt: w.Header().Salt}
-	if old != nil && pin.ID == old.Header().ID {
-		ld.retired = append(ld.retired, retired{writer: old, extent: ld.segments[len(ld.segments)-1], next: next, end: pin.Length})
+	if at >= 0 && at == len(ld.segments)-1 {
+		e := ld.segments[at]
+		if old != nil {
+			ld.retired = append(ld.retired, retired{writer: old, extent: e, next: next, end: pin.Length})
+		} else if l.opts.Recovery != PointInTime { // which keeps what it gave up
+			ld.retired = append(ld.retired, retired{extent: e, end: e.end.Load()})
+		}
 	}
 	if at+1 < len(ld.segments) {
 		ld.dropped = append(ld.dropped, ld.segments[at+1:]...)
@@ -318,17 +323,21 @@ func (l *Log) endAt(lsn LSN) (pin segment.Pin, at int, err error) {
 	return segment.Pin{ID: e.id, Salt: e.header.Salt, Length: end, Durable: end, Chain: chain, Last: lsn}, at, err
 }
 
-// abandon gives up a segment of which the opening group could not be written.
+// abandon gives up a segment of which the opening group could not be written. For
+// want of space its file is removed, durably, so that no record in it comes back.
 func (l *Log) abandon(w *segment.Writer, err error) error {
-	if vfs.IsNoSpace(err) {
-		if cerr := w.Cut(); cerr != nil {
-			err = &fatalError{fmt.Errorf("%w; and cutting it off: %w", err, cerr)}
-		} else if rerr := l.fs.Remove(w.Path()); rerr != nil {
-			l.logger.Warn("wal: an unused segment stays", "path", w.Path(), "err", rerr)
-		}
-	}
 	if cerr := w.Close(); cerr != nil {
 		l.logger.Warn("wal: closing an unused segment", "path", w.Path(), "err", cerr)
+	}
+	if !vfs.IsNoSpace(err) {
+		return err
+	}
+	rerr := l.fs.Remove(w.Path())
+	if rerr == nil {
+		rerr = l.fs.SyncDir(l.dir)
+	}
+	if rerr != nil {
+		return &fatalError{fmt.Errorf("%w; and removing it: %w", err, rerr)}
 	}
 	return err
 }

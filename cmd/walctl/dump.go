@@ -83,8 +83,8 @@ func (d *dumper) segment(p *part) error {
 	}
 	defer file.Close()
 	h := p.header
-	fmt.Fprintf(d.stdout, "segment %d, %s: %d bytes, log %s, salt %016x, unit %d, created %s\n",
-		p.id, p.path, p.size, h.Log, h.Salt, h.Unit, stamp(h.Created))
+	fmt.Fprintf(d.stdout, "segment %d, %s: %d bytes, log %s, salt %016x, unit %d, created %s with %d bytes\n",
+		p.id, p.path, p.size, h.Log, h.Salt, h.Unit, stamp(h.Created), h.Size)
 	var sc segment.Scanner
 	sc.Start(file, p.path, h, p.size)
 	if done := d.walk(&sc, p); done {
@@ -94,7 +94,7 @@ func (d *dumper) segment(p *part) error {
 	if stop.Kind == segment.StopRead {
 		return fmt.Errorf("%s: at %d: %w", p.path, stop.Off, stop.Err)
 	}
-	c, err := segment.FindClaims(file, h, stop.Off, p.size)
+	c, err := new(segment.Scanner).Claims(file, h, stop.Off, p.size)
 	if err != nil {
 		return err
 	}

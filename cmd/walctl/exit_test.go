@@ -60,7 +60,7 @@ var verdicts = []verified{
 		b := read(t, fsys, path(1))
 		h := must(segment.DecodeHeader(b, path(1)))
 		h.ID = 2
-		write(t, fsys, path(2), append(h.Encode(), make([]byte, 4096)...))
+		write(t, fsys, path(2), append(h.Encode(), make([]byte, h.Size-segment.HeaderSize)...))
 	}), 0, "remove 0000000000000002.seg"},
 
 	{"missing directory", func(t *testing.T) vfs.FS { return vfs.NewMem() }, 1, "list log"},
@@ -98,6 +98,12 @@ var verdicts = []verified{
 	{"header", after(func(t *testing.T, fsys *vfs.Mem) { zero(t, fsys, path(2), 0, 4096) }), 2, "neither copy of the header"},
 	{"opening group that was durable", after(func(t *testing.T, fsys *vfs.Mem) { zero(t, fsys, path(3), 4096, 4200) }), 2, path(3)},
 	{"segment cut short", after(func(t *testing.T, fsys *vfs.Mem) { write(t, fsys, path(1), read(t, fsys, path(1))[:4300]) }), 2, path(1)},
+	{"active segment cut short", afterCrash(func(t *testing.T, fsys *vfs.Mem) {
+		write(t, fsys, path(1), read(t, fsys, path(1))[:5000])
+	}), 2, "it has 5000 bytes of at least 65536"},
+	{"last segment of a closed log cut short", after(func(t *testing.T, fsys *vfs.Mem) {
+		write(t, fsys, path(3), read(t, fsys, path(3))[:4480])
+	}), 2, "it has 4480 bytes of at least 4544"},
 	{"segment of another log", after(func(t *testing.T, fsys *vfs.Mem) {
 		write(t, fsys, path(2), read(t, threeSegments(t), path(2)))
 	}), 2, "of log"},
@@ -109,9 +115,6 @@ var verdicts = []verified{
 	{"one bit of the last group, unclaimed", afterCrash(func(t *testing.T, fsys *vfs.Mem) { flip(t, fsys, path(1), "three") }), 3, "one bit"},
 	{"a header that never arrived", afterCrash(func(t *testing.T, fsys *vfs.Mem) { zero(t, fsys, path(1), 4416, 4608) }), 3, "tail torn"},
 	{"zero sectors, which a record may hold", afterCrash(func(t *testing.T, fsys *vfs.Mem) { zero(t, fsys, path(1), 4608, 6144) }), 3, "tail ambiguous"},
-	{"file that ends in a group", afterCrash(func(t *testing.T, fsys *vfs.Mem) {
-		write(t, fsys, path(1), read(t, fsys, path(1))[:5000])
-	}), 3, "tail torn"},
 	{"last group, unclaimed", afterCrash(func(t *testing.T, fsys *vfs.Mem) {
 		b := read(t, fsys, path(1))
 		copy(b[5000:], "?!*?!*")

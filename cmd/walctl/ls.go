@@ -74,6 +74,9 @@ func (t *tool) printFront(s *survey) {
 	}
 	f := s.front
 	fmt.Fprintf(t.stdout, "FRONT of log %s: first LSN %d, oldest segment %d, newest %d", f.Log, f.First, f.Oldest, f.Newest)
+	if f.Trimmed != 0 {
+		fmt.Fprintf(t.stdout, ", segment %d cut to %d bytes", f.Trimmed, f.Length)
+	}
 	if !s.whole {
 		fmt.Fprint(t.stdout, "; one of its slots is damaged, the other is not")
 	}
@@ -111,7 +114,7 @@ func (t *tool) describe(s *survey, p *part) (row, error) {
 	}
 	defer file.Close()
 	if p.openErr != nil {
-		c, err := segment.FindClaims(file, p.header, segment.HeaderSize, p.size)
+		c, err := new(segment.Scanner).Claims(file, p.header, segment.HeaderSize, p.size)
 		if err != nil {
 			return r, err
 		}

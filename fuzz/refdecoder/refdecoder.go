@@ -44,6 +44,7 @@ type Header struct {
 	Unit     int64 // bytes, a power of two from 8 to 4096
 	Created  int64 // nanoseconds since 1970
 	Compat   uint64
+	Size     int64 // bytes
 }
 
 // DecodeHeader decodes the first copy of the header, or the second if the first
@@ -69,10 +70,10 @@ func decodeCopy(file []byte, off int) (Header, Verdict) {
 	if v := judge(b, "TIDEMARK", xxhash.Sum64(b[:2040]) == u64(b[2040:]), known); v != Valid { // (1) to (4)
 		return Header{}, v
 	}
-	if b[10] < 3 || b[10] > 12 { // (5)
+	if b[10] < 3 || b[10] > 12 || u64(b[120:]) > 1<<35 { // (5)
 		return Header{}, Damaged
 	}
-	return Header{[16]byte(b[32:48]), u64(b[48:]), u64(b[56:]), 1 << b[10], int64(u64(b[64:])), u64(b[24:])}, Valid
+	return Header{[16]byte(b[32:48]), u64(b[48:]), u64(b[56:]), 1 << b[10], int64(u64(b[64:])), u64(b[24:]), int64(u64(b[120:]))}, Valid
 }
 
 // judge is what section 3 says of a copy of the header that has its sum or not,
@@ -92,6 +93,7 @@ func judge(b []byte, magic string, holds, known bool) Verdict {
 type Front struct {
 	Log                               [16]byte
 	Generation, First, Oldest, Newest uint64
+	Trimmed, Length                   uint64
 }
 
 // DecodeFront decodes the valid slot with the higher generation, the first if
@@ -117,7 +119,7 @@ func decodeSlot(file []byte, off int) (Front, Verdict) {
 	if v := judge(b, "TIDEFRNT", sum == u64(b[4088:]), u64(b[16:]) == 0); v != Valid {
 		return Front{}, v
 	}
-	return Front{[16]byte(b[24:40]), u64(b[40:]), u64(b[48:]), u64(b[56:]), u64(b[64:])}, Valid
+	return Front{[16]byte(b[24:40]), u64(b[40:]), u64(b[48:]), u64(b[56:]), u64(b[64:]), u64(b[72:]), u64(b[80:])}, Valid
 }
 
 // Opening is what the opening step says, section 5, and the base of its group.

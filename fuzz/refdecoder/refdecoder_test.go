@@ -156,7 +156,7 @@ func TestWorkedBytes(t *testing.T) {
 	file := worked(t)
 	header, v := refdecoder.DecodeHeader(file)
 	equal(t, "verdict on the header", v, refdecoder.Valid)
-	equal(t, "header", header, refdecoder.Header{Log: workedLog, ID: 2, Salt: workedSalt, Unit: 8})
+	equal(t, "header", header, refdecoder.Header{Log: workedLog, ID: 2, Salt: workedSalt, Unit: 8, Size: 4096})
 
 	o, v := refdecoder.DecodeOpening(file, header)
 	equal(t, "verdict on the opening", v, refdecoder.Valid)
@@ -398,11 +398,11 @@ func TestOpeningObeysItsRules(t *testing.T) {
 func TestFrontIsTheNewerSlot(t *testing.T) {
 	slot := func(off, generation uint64) []byte {
 		b := append([]byte("TIDEFRNT"), words(1, 0)...)
-		b = append(append(b, workedLog[:]...), words(generation, 20, 30, 40)...)
+		b = append(append(b, workedLog[:]...), words(generation, 20, 30, 40, 50, 60)...)
 		b = append(b, make([]byte, 4088-len(b))...)
 		return append(b, words(xxhash.Sum64(append(b[:4088:4088], words(off)...)))...)
 	}
-	want := refdecoder.Front{Log: workedLog, Generation: 8, First: 20, Oldest: 30, Newest: 40}
+	want := refdecoder.Front{Log: workedLog, Generation: 8, First: 20, Oldest: 30, Newest: 40, Trimmed: 50, Length: 60}
 	check := func(what string, file []byte, want refdecoder.Front, whole bool, verdict refdecoder.Verdict) {
 		t.Helper()
 		f, w, v := refdecoder.DecodeFront(file)
