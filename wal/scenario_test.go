@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io/fs"
@@ -502,6 +503,23 @@ func TestFileShorterThanItsPinIsDamageOnlyWhereItWasDurable(t *testing.T) {
 			require.Equal(t, LSN(1), l.LastLSN())
 			require.NoError(t, l.Close())
 		}
+	}
+}
+
+// TestSpaceBehindWhatWasCutIsGivenBack, but by a point-in-time recovery, which keeps
+// what it gave up.
+func TestSpaceBehindWhatWasCutIsGivenBack(t *testing.T) {
+	for mode, keeps := range map[RecoveryMode]bool{Strict: false, PointInTime: true} {
+		l := open(t, Options{SegmentSize: 64 << 10}).fill(3)
+		rot(t, l.fs, segment1, l.want[3])
+		was := content(t, l.fs, segment1)
+		require.Len(t, was, 64<<10)
+		k := openAt(t, "log", Options{FS: l.memory().Clone(), Recovery: mode})
+		require.Equal(t, LSN(2), k.LastLSN())
+		k.close()
+		now := content(t, k.fs, segment1)
+		require.Equal(t, keeps, bytes.Equal(was, now), mode)
+		require.True(t, keeps || bytes.HasPrefix(was, now), mode)
 	}
 }
 
