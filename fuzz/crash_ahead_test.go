@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/segment"
 	"github.com/seed3918b8df/tidemark/wal"
@@ -168,9 +169,9 @@ func (e *enumeration) runAhead(t *testing.T, scripts []string) {
 }
 
 func TestSegmentsThatRanAheadOfTheirSyncsAreRecovered(t *testing.T) {
-	e := newEnumeration(scaled(t, 4, 12, 200))
-	e.runAhead(t, aheadScripts(scaled(t, 4, 5, 7)))
+	e := newEnumeration(scale.Pick(t, 4, 12, 12, 200))
+	e.runAhead(t, aheadScripts(scale.Pick(t, 4, 5, 5, 7)))
 	e.report(t)
 	e.reaches(t, "@G", "@H", "@I", "@K", "@L", "@M", "@O", "@P")
-	require.GreaterOrEqual(t, e.checker.Images(), scaled(t, 200, 1_500, 20_000))
+	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 200, 1_500, 1_500, 20_000))
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/recovery"
 )
@@ -63,9 +64,9 @@ func sample(t *testing.T, scripts []Script, every int) (list []crashed) {
 func TestRecoveryMayCrashAnywhere(t *testing.T) {
 	seedRandom(t, 1)
 	scripts := Scripts(200)
-	scripts = scripts[len(scripts)-scaled(t, 20, 100, 200):]
-	e := newEnumeration(scaled(t, 4, 8, 64))
-	images := sample(t, scripts, scaled(t, 24, 24, 16))
+	scripts = scripts[len(scripts)-scale.Pick(t, 20, 100, 100, 200):]
+	e := newEnumeration(scale.Pick(t, 4, 8, 8, 64))
+	images := sample(t, scripts, scale.Pick(t, 24, 24, 24, 16))
 	for _, c := range images {
 		s := c.script
 		s.Ops, s.From = "ac", 0
@@ -83,5 +84,5 @@ func TestRecoveryMayCrashAnywhere(t *testing.T) {
 	t.Logf("%d recoveries crashed at each call", len(images))
 	e.report(t)
 	e.reaches(t, "@F", "@G", "@I", "@O")
-	require.GreaterOrEqual(t, e.checker.Images(), scaled(t, 300, 5_000, 50_000))
+	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 300, 5_000, 5_000, 50_000))
 }

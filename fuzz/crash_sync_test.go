@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/wal"
 )
@@ -60,9 +61,9 @@ func failingScripts(n int) []Script {
 
 func TestWhatOpenHandsOutAfterAFailedSyncIsDurable(t *testing.T) {
 	seedRandom(t, 1)
-	e := newEnumeration(scaled(t, 4, 4, 64))
+	e := newEnumeration(scale.Pick(t, 4, 4, 4, 64))
 	runs := 0
-	for _, s := range failingScripts(scaled(t, 0, 60, 2_000)) {
+	for _, s := range failingScripts(scale.Pick(t, 0, 60, 60, 2_000)) {
 		syncs := 1
 		for at := -1; at < syncs; at++ { // -1: none fails, to count them
 			var points []Point
@@ -83,5 +84,5 @@ func TestWhatOpenHandsOutAfterAFailedSyncIsDurable(t *testing.T) {
 	}
 	t.Logf("%d runs in which a sync failed", runs)
 	e.report(t)
-	require.GreaterOrEqual(t, runs, scaled(t, 50, 400, 10_000))
+	require.GreaterOrEqual(t, runs, scale.Pick(t, 50, 400, 400, 10_000))
 }

@@ -2,6 +2,7 @@ package fuzz
 
 import (
 	"crypto/rand"
+	"flag"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/recovery"
 )
@@ -165,11 +167,14 @@ func counts(m map[string]int) string {
 	return strings.Join(parts, ", ")
 }
 
+// states is how many images TestEveryCrashStateIsRecovered looks at with -scale long.
+var states = flag.Int("states", 1_000_000, "with -scale long: how many images of crashes")
+
 func TestEveryCrashStateIsRecovered(t *testing.T) {
 	seedRandom(t, 1)
-	e := newEnumeration(scaled(t, 6, 72, 200))
-	for i, s := range Scripts(scaled(t, 0, 190, 100_000)) {
-		if i%scaled(t, 2, 1, 1) != 0 {
+	e := newEnumeration(scale.Pick(t, 6, 72, 72, 200))
+	for i, s := range Scripts(scale.Pick(t, 0, 190, 190, 100_000)) {
+		if i%scale.Pick(t, 2, 1, 1, 1) != 0 {
 			continue
 		}
 		var points []Point
@@ -179,14 +184,14 @@ func TestEveryCrashStateIsRecovered(t *testing.T) {
 		})
 		reseed(2)
 		e.check(s, points)
-		if len(e.failed) > 20 || scale(t) == "long" && e.checker.Images() >= *statesFlag {
+		if len(e.failed) > 20 || scale.Of(t) == scale.Long && e.checker.Images() >= *states {
 			break
 		}
 	}
 	e.report(t)
 	e.reaches(t, "@F", "@G", "@H", "@I", "@K", "@O", "@P")
 	require.GreaterOrEqual(t, len(e.scripts), 200)
-	require.GreaterOrEqual(t, e.checker.Images(), scaled(t, 3_000, 50_000, *statesFlag))
+	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 3_000, 50_000, 50_000, *states))
 }
 
 // reaches fails t unless some image reached each of these rows of the decision
@@ -196,7 +201,7 @@ func (e *enumeration) reaches(t *testing.T, rows ...string) {
 	for _, row := range rows {
 		require.Positive(t, e.checker.Row(row), "row %s was not reached", row)
 	}
-	for _, row := range []string{"@A", "@B", "@C", "@D", "@E", "@J", "@N"} {
+	for _, row := range []string{"@A", "@B", "@C", "@D", "@E", "@J", "@N", "@Q"} {
 		require.Zero(t, e.checker.Row(row), "row %s was reached", row)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/wal"
 )
@@ -141,8 +142,8 @@ func (w *writers) resolve() error {
 
 func TestConcurrentAppendsSurviveEveryCrash(t *testing.T) {
 	seedRandom(t, 1)
-	e := newEnumeration(scaled(t, 4, 24, 200))
-	for n := range scaled(t, 6, 24, 200) {
+	e := newEnumeration(scale.Pick(t, 4, 24, 24, 200))
+	for n := range scale.Pick(t, 6, 24, 24, 200) {
 		s := Script{Ops: fmt.Sprintf("writers %d", n), Unit: []int{512, 4096}[n%2], Lazy: n%4 > 1, Seed: uint64(n)}
 		s.Options.SegmentSize = 8 << 10
 		var points []Point
@@ -154,5 +155,5 @@ func TestConcurrentAppendsSurviveEveryCrash(t *testing.T) {
 		e.check(s, points)
 	}
 	e.report(t)
-	require.GreaterOrEqual(t, e.checker.Images(), scaled(t, 200, 1_500, 20_000))
+	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 200, 1_500, 1_500, 20_000))
 }

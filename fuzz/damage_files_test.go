@@ -17,6 +17,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/recovery"
 	"github.com/seed3918b8df/tidemark/segment"
@@ -389,7 +390,7 @@ func TestClassifierComplains(t *testing.T) {
 // TestDamageAllocatesNoMoreThanTheFiles looks at what damaged lengths and counts make
 // the log allocate, above what it does for the intact one.
 func TestDamageAllocatesNoMoreThanTheFiles(t *testing.T) {
-	if damageRace {
+	if scale.Race {
 		t.Skip("the race detector allocates too")
 	}
 	open, closed := corpora(t)
@@ -434,7 +435,7 @@ func TestReadyFileIsHarmless(t *testing.T) {
 	c := &corpus{mem: memOf(t, files), files: files, names: append(slices.Clone(open.names), ready), records: open.records,
 		first: open.first, last: open.last, meta: open.meta, layouts: open.layouts, newest: open.newest, size: open.size}
 	y := new(tally)
-	stride := map[string]int64{"quick": 97, "ci": 7, "long": 1}[damageScale()]
+	stride := scale.Pick[int64](t, 97, 7, 7, 1)
 	eachChunk(t, c, int64(len(files[ready]))*8/stride, 512, func(w *damageWorker, from, to int64) {
 		for n := from * stride; n < to*stride; n += stride {
 			where := fmt.Sprintf("bit %d of byte %d of a ready segment", n%8, n/8)
@@ -489,7 +490,7 @@ func TestLyingIndexIsOnlyAHint(t *testing.T) {
 			lies = append(lies, [2]uint32{ordinal, n})
 		}
 		for n, to := range lies {
-			if damageScale() == "quick" && n%16 != 0 {
+			if scale.Of(t) == scale.Quick && n%16 != 0 {
 				continue
 			}
 			where := fmt.Sprintf("entry %d: record %d at %d instead of %d at %d", entry, to[0], 8*to[1], ordinal, 8*off)

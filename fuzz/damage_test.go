@@ -3,7 +3,6 @@ package fuzz_test
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -18,33 +17,11 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/recovery"
 	"github.com/seed3918b8df/tidemark/wal"
 )
-
-// The flag is shared with the other heavy tests of the package: whoever comes
-// first registers it.
-func init() {
-	if flag.Lookup("scale") == nil {
-		flag.String("scale", "ci", "how much the heavy tests do: quick, ci or long")
-	}
-}
-
-// damageScale returns the value of -scale; under the race detector the default is
-// quick.
-func damageScale() string {
-	scale := "ci"
-	if damageRace {
-		scale = "quick"
-	}
-	flag.Visit(func(f *flag.Flag) {
-		if f.Name == "scale" && f.Value.String() != "" {
-			scale = f.Value.String()
-		}
-	})
-	return scale
-}
 
 // class is what became of a damaged log.
 type class uint8
@@ -539,33 +516,24 @@ func eachChunk(t *testing.T, c *corpus, n, chunk int64, fn func(w *damageWorker,
 	wg.Wait()
 }
 
-// damageStride says which bits, and which lengths of a file, are tried: all, but for
-// quick, which looks at one in 97 of each file.
-func damageStride() int64 {
-	if damageScale() == "quick" {
-		return 97
-	}
-	return 1
-}
-
-// corpusRest is how many unused bytes behind the open log ci flips every bit of.
+// corpusRest is how many unused bytes behind the open log have every bit flipped at
+// scale test.
 const corpusRest = 1 << 10
 
-// rests reports whether bit n of the file is left to -scale long: ci flips one bit of
-// each byte of the open log which is unused, or stands in a file that the closed log
-// has too.
+// rests reports whether bit n of the file is left to a higher scale than test, which
+// flips one bit of each byte of the open log which is unused, or stands in a file that
+// the closed log has too.
 func (c *corpus) rests(name string, n int64) bool {
 	off := n / 8
-	return damageScale() == "ci" && c.open && n%8 != off%8 &&
-		(name != c.newest || off >= c.layouts[name].end+corpusRest)
+	return c.open && n%8 != off%8 && (name != c.newest || off >= c.layouts[name].end+corpusRest)
 }
 
 // damageCounts are the exact counts of what is opened whole, opened short and refused.
 // The expectation of each single case is what is asserted first; these show when the
 // corpus, and with it what the tests look at, has become another.
 var damageCounts = map[string][classes]int{
-	"long TestEveryFlippedBitIsFoundOrHarmless/open": {604800, 33600, 91584},
-	"ci TestEveryFlippedBitIsFoundOrHarmless/open":   {115248, 33600, 29480},
+	"TestEveryFlippedBitIsFoundOrHarmless/open":      {604800, 33600, 91584},
+	"test TestEveryFlippedBitIsFoundOrHarmless/open": {115248, 33600, 29480},
 	"TestEveryFlippedBitIsFoundOrHarmless/closed":    {168000, 0, 129536},
 	"TestEveryCutIsFoundOrHarmless/open":             {4552, 0, 86696},
 	"TestEveryCutIsFoundOrHarmless/closed":           {4552, 0, 32640},
@@ -573,13 +541,15 @@ var damageCounts = map[string][classes]int{
 
 // pinnedCounts returns what damageCounts has for a test at this scale.
 func pinnedCounts(t *testing.T) (want [classes]int, ok bool) {
-	if want, ok = damageCounts[damageScale()+" "+t.Name()]; !ok && damageScale() != "quick" {
+	level := scale.Of(t)
+	if want, ok = damageCounts[level.String()+" "+t.Name()]; !ok && level != scale.Quick {
 		want, ok = damageCounts[t.Name()]
 	}
 	return want, ok
 }
 
-// try looks at every stride-th of the cases of every file, and asserts what is seen.
+// try looks at the cases of every file, and asserts what is seen: at all of them, or
+// for quick at one in 97.
 // shorts says whether some must open short.
 func try(t *testing.T, c *corpus, shorts bool, perByte int64,
 	look func(w *damageWorker, name string, n int64) (where string, o outcome, e expectation)) {
@@ -589,13 +559,14 @@ func try(t *testing.T, c *corpus, shorts bool, perByte int64,
 	var want [classes]int
 	for _, name := range c.names {
 		start := time.Now()
-		stride := damageStride()
+		stride := scale.Pick[int64](t, 97, 1, 1, 1)
+		all := scale.Of(t) != scale.Test
 		cases := int64(len(c.files[name])) * perByte
 		var mu sync.Mutex
 		eachChunk(t, c, cases, 512, func(w *damageWorker, from, to int64) {
 			var part [classes]int
 			for n := from + (stride-from%stride)%stride; n < to; n += stride {
-				if perByte == 8 && c.rests(name, n) {
+				if perByte == 8 && !all && c.rests(name, n) {
 					continue
 				}
 				where, o, e := look(w, name, n)

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed3918b8df/tidemark/fuzz/refdecoder"
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/recovery"
 	"github.com/seed3918b8df/tidemark/segment"
 )
@@ -192,7 +193,7 @@ func (a *agree) done() {
 
 // TestDecodersAgreeOnDamage compares them on flipped bits, cuts and sectors.
 func TestDecodersAgreeOnDamage(t *testing.T) {
-	stride := map[string]int{"quick": 997, "ci": 29, "long": 1}[damageScale()]
+	stride := scale.Pick(t, 997, 29, 29, 1)
 	eachCorpus(t, func(t *testing.T, c *corpus, closed bool) {
 		a := &agree{t: t}
 		for name := range c.layouts {
@@ -239,7 +240,7 @@ func TestDecodersAgreeOnDamagedFiles(t *testing.T) {
 // TestRecoveryAgreesWithTheSecondDecoder compares what a recovery finds in the last
 // segment of the log: X, W and the last record, and whether the file was cut off.
 func TestRecoveryAgreesWithTheSecondDecoder(t *testing.T) {
-	stride := map[string]int64{"quick": 499, "ci": 17, "long": 1}[damageScale()]
+	stride := scale.Pick[int64](t, 499, 17, 17, 1)
 	eachCorpus(t, func(t *testing.T, c *corpus, closed bool) {
 		w := newDamageWorker(t, c)
 		defer w.alarm.Stop()
@@ -285,7 +286,7 @@ func TestRecoveryAgreesWithTheSecondDecoder(t *testing.T) {
 // TestDecodersAgreeOnFront compares them on FRONT, damaged and forged.
 func TestDecodersAgreeOnFront(t *testing.T) {
 	_, c := corpora(t)
-	stride := map[string]int{"quick": 97, "ci": 5, "long": 1}[damageScale()]
+	stride := scale.Pick(t, 97, 5, 5, 1)
 	verdicts := [3]int{}
 	on := func(where string, file []byte) {
 		t.Helper()
@@ -333,7 +334,7 @@ func sumSlot(file []byte, off int) {
 // set to what they must not be, with sums that hold, so that no sum shields the rule
 // behind it.
 func TestDecodersAgreeOnForgedImages(t *testing.T) {
-	images := map[string]int{"quick": 2_000, "ci": 60_000, "long": 2_000_000}[damageScale()]
+	images := scale.Pick(t, 2_000, 60_000, 60_000, 2_000_000)
 	open, closed := corpora(t)
 	var names []string
 	for name := range closed.layouts {

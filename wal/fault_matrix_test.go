@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 )
 
@@ -268,8 +269,8 @@ func TestEveryFailingCallIsSurvived(t *testing.T) {
 		}
 	}
 	t.Logf("%-9s %6d %16s %6d", "all", c.runs, "", c.images)
-	require.GreaterOrEqual(t, c.runs, scaled(t, 900, 9000, 9000))
-	if scaled(t, 1, 0, 0) == 1 {
+	require.GreaterOrEqual(t, c.runs, scale.Pick(t, 900, 9000, 9000, 9000))
+	if scale.Of(t) == scale.Quick {
 		return // not every call has its turn
 	}
 	for _, op := range []vfs.Op{vfs.Mkdir, vfs.List, vfs.Create, vfs.Open, vfs.Rename, vfs.Remove, vfs.SyncDir,
@@ -287,7 +288,7 @@ func (wl workload) failEveryCall(t *testing.T, c *tally) {
 	}
 	quiet := wl.run(t, base, start, injected{})
 	require.Empty(t, quiet.problems, "without a fault:\n%v\n%s", quiet.model, quiet.trace())
-	stride := scaled(t, 9, 1, 1)
+	stride := scale.Pick(t, 9, 1, 1, 1)
 	for at := 0; ; at++ {
 		probe := wl.run(t, base, start, injected{at: at, err: syscall.EIO, lasts: "once"})
 		if probe.faulty.Hits() == 0 {
@@ -298,12 +299,6 @@ func (wl workload) failEveryCall(t *testing.T, c *tally) {
 				continue
 			}
 			r := wl.run(t, base, start, f)
-			if raceEnabled && len(r.problems) > 0 {
-				// Under the race detector goroutines may be so late that a run meets
-				// the guard of real time: what comes again is what fails.
-				t.Logf("%v %s, %v: %v\n%v\n%s", r.hit.Op, r.hit.Name, f, r.problems, r.model, r.trace())
-				r = wl.run(t, base, start, f)
-			}
 			c.add(r)
 			require.Empty(t, r.problems, "%v %s, %v:\n%v\n%s", r.hit.Op, r.hit.Name, f, r.model, r.trace())
 		}
@@ -344,7 +339,7 @@ func (wl workload) run(t *testing.T, base *vfs.Mem, start world, f injected) *ru
 	defer guard.Stop()
 	r := newRun(base, start, f)
 	r.opts.Sync = wl.policy
-	r.each = scaled(t, 3, 3, 12)
+	r.each = scale.Pick(t, 3, 3, 3, 12)
 	synctest.Test(t, func(*testing.T) {
 		if r.openLog() {
 			wl.do(r)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 )
 
@@ -97,7 +98,7 @@ func TestCommittersShareSyncs(t *testing.T) {
 		t.Logf("%3d goroutines: %6.1f records a sync with AppendAsync and Wait", goroutines, float64(goroutines*n)/float64(apart))
 		if goroutines <= 64 { // of more, some may come late
 			most := n * 5 / 4
-			if raceEnabled { // whose scheduler takes pains to let somebody be late
+			if scale.Race { // whose scheduler takes pains to let somebody be late
 				most = n*8/5 - 1
 			}
 			require.LessOrEqual(t, with, most, "%d goroutines with gathering", goroutines)

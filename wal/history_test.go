@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed3918b8df/tidemark/internal/scale"
 )
 
 var histories = flag.Int("histories", 150, "random histories of a log to be compared with the model")
@@ -254,7 +256,7 @@ func (h *history) advance(c *cursor) {
 
 func TestRandomHistoriesMatchTheModel(t *testing.T) {
 	n := *histories
-	if raceEnabled {
+	if scale.Race {
 		n /= 10
 	}
 	for seed := range n {
@@ -279,7 +281,7 @@ func TestRandomHistoriesMatchTheModel(t *testing.T) {
 
 func TestRandomHistoriesAreSeenReadOnly(t *testing.T) {
 	n := *histories / 2
-	if raceEnabled {
+	if scale.Race {
 		n /= 10
 	}
 	for seed := range n {

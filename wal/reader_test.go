@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/stretchr/testify/require"
 )
@@ -523,7 +524,7 @@ func (l *testLog) flip(text string) {
 func TestReadersBesideWritersAndTruncations(t *testing.T) {
 	everywhere(t, Options{Sync: SyncNone, SegmentSize: small}, func(t *testing.T, l *testLog) {
 		rounds := 1500
-		if raceEnabled {
+		if scale.Race {
 			rounds = 400
 		}
 		if l.opts.FS == nil {
