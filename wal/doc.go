@@ -49,8 +49,8 @@
 // decides for who knows better.
 //
 // Open reads what a crash can have touched and no more. Damage to older records
-// is found by who reads them, since every read verifies, and by
-// [recovery.Inspect] and the command walctl verify.
+// is found by who reads them, since every read verifies, by [recovery.Inspect] and
+// the command walctl verify, and in the background with [Options.ScrubRate].
 //
 // # An engine on top
 //

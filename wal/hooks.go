@@ -77,6 +77,19 @@ func (h *hookRunner) truncated(first, last LSN) {
 	}
 }
 
+func (h *hookRunner) scrubbed(e *extent) {
+	if f := h.hooks.Scrubbed; f != nil {
+		info := e.info()
+		h.call(func() { f(info) })
+	}
+}
+
+func (h *hookRunner) damaged(err error) {
+	if f := h.hooks.Damaged; f != nil {
+		h.call(func() { f(err) })
+	}
+}
+
 func (h *hookRunner) slowSync(took time.Duration) {
 	if f := h.hooks.SlowSync; f != nil {
 		h.call(func() { f(took) })

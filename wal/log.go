@@ -92,6 +92,7 @@ type Log struct {
 	keep    keeper
 	flush   flusher
 	hooks   hookRunner
+	scrub   scrubber
 	ended   atomic.Bool   // all is closed to readers
 	closing chan struct{} // closed when Close is done
 	closeIs error         // what Close returned

@@ -147,6 +147,7 @@ func openLocked(dir string, o Options, lock io.Closer) (*Log, error) {
 		return nil, fmt.Errorf("wal: %w", err)
 	}
 	l.hooks.recovered(l.report)
+	l.scrub.start(l)
 	l.logger.Info("wal: open", "dir", dir, "first", l.report.First, "last", l.report.Last, "tail", l.report.Tail.String())
 	return l, nil
 }
@@ -344,6 +345,7 @@ func (l *Log) closeFiles() error {
 	var errs []error
 	if l.viewer == nil {
 		l.flush.end()
+		l.scrub.end()
 	}
 	if v := l.viewer; v != nil {
 		v.mu.Lock()

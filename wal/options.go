@@ -66,6 +66,11 @@ const (
 
 // Options says how a log is opened. The zero value, and a nil pointer, are safe
 // defaults.
+//
+// With a ScrubRate every checksum of the segments that take no appends any more is
+// verified in the background, so that rot is found while there is still another copy
+// to restore it from. A pass over the log begins with Open and then every hour, or when
+// the one before has ended. What it finds, Hooks and Stats say; the log goes on.
 type Options struct {
 	FS            FS            // nil: the operating system
 	SegmentSize   int64         // bytes, from MinSegmentSize to MaxSegmentSize; 0: 64 MiB
@@ -75,6 +80,7 @@ type Options struct {
 	Sync          SyncPolicy    // SyncAlways
 	SyncEvery     time.Duration // for SyncInterval; 0: 100 ms
 	SlowSync      time.Duration // a sync that takes longer is logged; 0: 1 s
+	ScrubRate     int64         // bytes a second that the scrub reads at most; 0: there is none
 	ReadOnly      bool          // changes nothing on disk, takes no lock, works beside a live writer
 	Recovery      RecoveryMode  // Strict
 	ExpectLSN     LSN           // the caller knows that this LSN was durable: a log that ends before it is corrupt
@@ -96,6 +102,8 @@ type Hooks struct {
 	SlowSync  func(took time.Duration) // a sync took longer than Options.SlowSync
 	NoSpace   func(err error)          // an append failed for want of space
 	Failed    func(err error)          // the log takes no appends any more
+	Scrubbed  func(SegmentInfo)        // the scrub has verified a segment
+	Damaged   func(err error)          // the scrub has found a [CorruptError], or could not read a segment
 }
 
 // withDefaults returns a copy of o in which nothing is left to be defaulted, or
@@ -136,6 +144,10 @@ func (o *Options) withDefaults() (Options, error) {
 		return c, fmt.Errorf("wal: Options.SyncEvery is %v, want more than 0", c.SyncEvery)
 	case c.SlowSync < 0:
 		return c, fmt.Errorf("wal: Options.SlowSync is %v, want more than 0", c.SlowSync)
+	case c.ScrubRate < 0:
+		return c, fmt.Errorf("wal: Options.ScrubRate is %d, want 0 or more bytes a second", c.ScrubRate)
+	case c.ScrubRate > 0 && c.ReadOnly:
+		return c, fmt.Errorf("wal: Options.ScrubRate is %d, and a read-only log is not scrubbed", c.ScrubRate)
 	case c.Recovery > PointInTime:
 		return c, fmt.Errorf("wal: Options.Recovery is %d, want Strict, Paranoid or PointInTime", c.Recovery)
 	}

@@ -10,6 +10,10 @@ type Stats struct {
 	Syncs     uint64 // of segments; those of FRONT, seals and headers are not counted
 	Rotations uint64 // segments begun
 
+	Scrubbed uint64 // bytes that the scrub has read
+	Passes   uint64 // of the scrub over the log
+	Damaged  uint64 // segments that the scrub has found damaged, in each pass again
+
 	QueuedBytes int // ordered and not yet handed to the operating system
 	Segments    int // that the log consists of now
 	Holds       int // that bind TruncateFront now
@@ -34,6 +38,7 @@ func (l *Log) Stats() Stats {
 	s.QueuedBytes = max(0, len(l.mu.queue.buf)-segment.GroupHeaderSize)
 	s.Segments = len(*l.segments.Load())
 	s.Holds = len(l.mu.holds)
+	s.Scrubbed, s.Passes, s.Damaged = l.scrub.bytes.Load(), l.scrub.passes.Load(), l.scrub.damaged.Load()
 	return s
 }
 
