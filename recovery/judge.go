@@ -2,7 +2,9 @@ package recovery
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"path/filepath"
 
 	"github.com/seed3918b8df/tidemark/segment"
 )
@@ -387,5 +389,8 @@ func (p *Plan) finishChain(root *candidate, chain, older []uint64) {
 	}
 	if root.first.Prev.ID == 0 && root.id > p.Front.Newest {
 		p.Front.First = root.first.Base
+	} else if oldest := chain[len(chain)-1]; root.id == oldest && p.Front.First < root.first.Base {
+		p.corrupt(&segment.CorruptError{Path: filepath.Join(p.cfg.Dir, segment.FrontName), LSN: p.Front.First,
+			Reason: fmt.Sprintf("the log begins with LSN %d, and its oldest segment with %d", p.Front.First, root.first.Base)})
 	}
 }

@@ -400,3 +400,21 @@ func TestAFlippedBitBelowTheWatermarkIsCorrupt(t *testing.T) {
 	a.flip(a.start(1) + 100)
 	d.refuses("[@E]", segment.Name(1), a.start(1)+segment.GroupHeaderSize, 3)
 }
+
+// TestFrontThatContradictsTheSegmentsIsCorrupt: no damage makes it, since its sum holds.
+func TestFrontThatContradictsTheSegmentsIsCorrupt(t *testing.T) {
+	for what, change := range map[string]func(f *segment.Front){
+		"first LSN 0":               func(f *segment.Front) { f.First = 0 },
+		"first below the oldest":    func(f *segment.Front) { f.First, f.Newest = 4, 1 },
+		"newest beyond every other": func(f *segment.Front) { f.Newest = segment.MaxID + 1 },
+	} {
+		d := newDir(t)
+		d.root(1, 5, 2).sync().mark()
+		d.changeFront(func(f *segment.Front) { f.First, f.Newest = 5, 1 })
+		require.Nil(t, d.plan(Strict).Refusal())
+		d.changeFront(change)
+		var at *segment.CorruptError
+		require.ErrorAs(t, d.plan(Strict).Refusal(), &at, what)
+		require.Equal(t, "log/FRONT", at.Path, what)
+	}
+}

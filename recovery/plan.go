@@ -25,7 +25,9 @@ const (
 	Paranoid
 
 	// PointInTime verifies the whole log and ends it at the first damage. What
-	// it gives up it renames; it deletes nothing but temporary files.
+	// it gives up it renames; it deletes nothing but temporary files. Where the
+	// opening that ended a segment for a truncation is what is damaged, the records
+	// that were truncated are back.
 	PointInTime
 )
 
@@ -199,7 +201,7 @@ func list(cfg Config) (*directory, error) {
 		case ok:
 			d.segments = append(d.segments, id)
 		case ext == segment.Ext:
-			return nil, fmt.Errorf("recovery: %s: not a segment's name: want 16 lower-case hexadecimal digits, not 0, and %s: %w",
+			return nil, fmt.Errorf("recovery: %s: not a segment's name: want 16 lower-case hexadecimal digits, from 1 to 2^63-1, and %s: %w",
 				filepath.Join(cfg.Dir, name), segment.Ext, fs.ErrInvalid)
 		case isTemp(name):
 			d.leftovers = append(d.leftovers, name)
@@ -243,6 +245,10 @@ func (p *Plan) readFront(d *directory) error {
 	}
 	if err != nil {
 		return err
+	}
+	if front.First == 0 || front.Newest > segment.MaxID {
+		p.corrupt(&segment.CorruptError{Path: path, Reason: fmt.Sprintf("first LSN %d, newest segment %d", front.First, front.Newest)})
+		return nil
 	}
 	p.Exists, p.Front = true, front
 	if !front.Settled() { // the page cache may show a slot that the disk does not have

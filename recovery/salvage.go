@@ -28,7 +28,7 @@ func (p *Plan) salvage(d *directory) error {
 		}
 	}
 	at := p.root(d, opened, after)
-	if at == nil && len(d.segments) > 0 {
+	if at == nil && (len(d.segments) > 0 || p.Front.Newest > 0) {
 		var err error
 		if at, err = p.withoutRoot(d, opened, after); err != nil {
 			return err

@@ -21,7 +21,7 @@
 // bytes are written as zero.
 //
 //	name                      what
-//	0000000000000011.seg      segment 17: 16 lower-case hexadecimal digits, id >= 1
+//	0000000000000011.seg      segment 17: 16 lower-case hexadecimal digits, 1 <= id < 2^63
 //	FRONT                     section 8
 //	LOCK                      locked while a writer has the log open
 //	*.tmp                     a file being made; may be deleted when no writer runs

@@ -134,7 +134,7 @@ func TestHeaderIsOfTheSegmentAskedFor(t *testing.T) {
 }
 
 func TestNamesAreExact(t *testing.T) {
-	for _, id := range []uint64{1, 17, 1<<64 - 1} {
+	for _, id := range []uint64{1, 17, MaxID} {
 		got, ok := ParseName(Name(id))
 		require.True(t, ok)
 		require.Equal(t, id, got)
@@ -142,7 +142,7 @@ func TestNamesAreExact(t *testing.T) {
 	require.Equal(t, "0000000000000011.seg", Name(17))
 	for _, name := range []string{"", ".seg", "0000000000000000.seg", "000000000000001.seg", "00000000000000011.seg",
 		"000000000000000A.seg", "+00000000000000a.seg", "0x00000000000001.seg", "0000000000000001.tmp", "0000000000000001",
-		"0000000000000001.seg.quarantined", " 000000000000001.seg"} {
+		"0000000000000001.seg.quarantined", " 000000000000001.seg", "8000000000000000.seg", "ffffffffffffffff.seg"} {
 		_, ok := ParseName(name)
 		require.False(t, ok, "%q", name)
 	}

@@ -18,6 +18,9 @@ const (
 	maxSegmentBytes = int64(1) << 35 // offsets in an index are u32 in units of 8
 )
 
+// MaxID is the highest id of a segment, so that there is always a next one.
+const MaxID = 1<<63 - 1
+
 // Name returns the name of the segment with the given id, without a directory.
 func Name(id uint64) string { return fmt.Sprintf("%0*x%s", nameDigits, id, Ext) }
 
@@ -25,12 +28,12 @@ func Name(id uint64) string { return fmt.Sprintf("%0*x%s", nameDigits, id, Ext) 
 func Path(dir string, id uint64) string { return filepath.Join(dir, Name(id)) }
 
 // ParseName returns the id in a segment's name. ok is false when name is not
-// exactly what [Name] returns for some id above 0.
+// exactly what [Name] returns for some id from 1 to [MaxID].
 func ParseName(name string) (id uint64, ok bool) {
 	digits, found := strings.CutSuffix(name, Ext)
 	if !found || len(digits) != nameDigits {
 		return 0, false
 	}
 	id, err := strconv.ParseUint(digits, 16, 64)
-	return id, err == nil && id > 0 && Name(id) == name
+	return id, err == nil && 0 < id && id <= MaxID && Name(id) == name
 }

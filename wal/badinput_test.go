@@ -546,3 +546,43 @@ func TestFailedOpenLeaksNothing(t *testing.T) {
 		t.Fatal("Open does not end")
 	})
 }
+
+// TestPointInTimeSaysThatTheOnlySegmentIsGone, and settles that: the next Open finds
+// nothing amiss.
+func TestPointInTimeSaysThatTheOnlySegmentIsGone(t *testing.T) {
+	l := open(t, Options{}).fill(1)
+	l.close()
+	require.NoError(t, l.fs.Remove(segment1))
+	refused(t, l.memory(), Options{}, ErrCorrupt, segment1)
+	k := openAt(t, "log", Options{FS: l.fs, Recovery: PointInTime})
+	require.NotEmpty(t, k.Recovery().Corruptions)
+	k.close()
+	openAt(t, "log", Options{FS: l.fs}).close()
+}
+
+// TestOfAFailedLogTruncateFrontSaysSo, whatever the truncations that failed were to
+// do.
+func TestOfAFailedLogTruncateFrontSaysSo(t *testing.T) {
+	faulty := vfs.NewFaulty(vfs.NewMem())
+	l := open(t, Options{FS: faulty}).fill(6)
+	faulty.Set(vfs.Fault{Sticky: true, Match: func(c vfs.Call) bool { return c.Op == vfs.Sync }})
+	require.ErrorIs(t, l.TruncateBack(2), ErrFailed)
+	for first := LSN(1); first < 9; first++ {
+		require.ErrorIs(t, l.TruncateFront(first), ErrFailed)
+	}
+}
+
+// TestDirectoryThatCannotBeMadeDurableIsNotUsed: its parent may be written to, and not
+// read. The second Open does not take it for an old one.
+func TestDirectoryThatCannotBeMadeDurableIsNotUsed(t *testing.T) {
+	faulty := vfs.NewFaulty(vfs.NewMem())
+	faulty.Set(vfs.Fault{Sticky: true, Err: syscall.EACCES, Match: func(c vfs.Call) bool { return c.Op == vfs.SyncDir && c.Name == "." }})
+	for range 2 {
+		_, err := Open("log", &Options{FS: faulty})
+		require.ErrorIs(t, err, fs.ErrPermission)
+	}
+	faulty.Clear()
+	l := openAt(t, "log", Options{FS: faulty}).fill(1)
+	faulty.Set(vfs.Fault{Sticky: true, Err: syscall.EACCES, Match: func(c vfs.Call) bool { return c.Op == vfs.SyncDir && c.Name == "." }})
+	l.reopen().is(1, 1)
+}

@@ -134,7 +134,15 @@ func (l *Log) Meta() []byte {
 // look brings a read-only log up to date with its directory.
 func (l *Log) look() {
 	if l.viewer != nil {
-		l.viewer.look(l)
+		l.viewer.look(l, lookEvery)
+	}
+}
+
+// lookAgain is look, however recent the last one was: a read failed, and the writer
+// may have removed the file since.
+func (l *Log) lookAgain() {
+	if l.viewer != nil {
+		l.viewer.look(l, 0)
 	}
 }
 

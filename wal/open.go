@@ -80,7 +80,8 @@ func mayHoldLog(dir string, names []string, mustExist bool) error {
 	return nil
 }
 
-// makeDir creates dir, and what is missing above it, and makes them durable.
+// makeDir creates dir, and what is missing above it, and makes them durable. What
+// cannot be made durable is removed again: another Open would take it for old.
 func makeDir(fsys FS, dir string) error {
 	err := fsys.Mkdir(dir)
 	if parent := filepath.Dir(dir); errors.Is(err, fs.ErrNotExist) && parent != dir {
@@ -88,14 +89,21 @@ func makeDir(fsys FS, dir string) error {
 			err = fsys.Mkdir(dir)
 		}
 	}
-	if errors.Is(err, fs.ErrExist) {
+	switch {
+	case errors.Is(err, fs.ErrExist):
 		return nil
+	case err != nil:
+		return err
+	}
+	if err = fsys.SyncDir(filepath.Dir(dir)); err != nil {
+		_ = fsys.Remove(dir) // the error that counts is there already
 	}
 	return err
 }
 
 // syncParents makes the names of dir and of the directories above it durable. An
-// Open that was cut short may have created any of them.
+// Open that was cut short may have created any of them. One that may not be read is
+// left out: most often it is old.
 func syncParents(fsys FS, dir string) error {
 	for parent := filepath.Dir(dir); parent != dir; dir, parent = parent, filepath.Dir(parent) {
 		if err := fsys.SyncDir(parent); err != nil && !errors.Is(err, fs.ErrPermission) {

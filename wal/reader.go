@@ -197,7 +197,7 @@ func (r *Reader) enter(spent *extent) error {
 // same, in another segment by now.
 func (r *Reader) overtaken(err error) bool {
 	r.at = nil
-	if r.log.look(); !r.ready() {
+	if r.log.lookAgain(); !r.ready() {
 		return false
 	}
 	if errors.Is(err, errGone) && !r.log.isClosed() {
@@ -344,7 +344,7 @@ func (l *Log) read(lsn LSN, dst []byte) ([]byte, error) {
 	if err == nil {
 		return data, nil
 	}
-	l.look()
+	l.lookAgain()
 	if gone := l.inRange(lsn); gone != nil { // truncated meanwhile, or closed
 		return dst, gone
 	}

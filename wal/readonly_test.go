@@ -315,3 +315,30 @@ func TestReadOnlyBesideAWriterOnTheDisk(t *testing.T) {
 		require.LessOrEqual(t, last, v.LastLSN())
 	}
 }
+
+// TestReadOnlyLogSaysTruncatedWhenItsFileIsGone truncates between the look of a
+// read-only log and the opening of a file: the clock stands still, so that the next
+// look is not due yet.
+func TestReadOnlyLogSaysTruncatedWhenItsFileIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, Options{SegmentSize: small}).fillSegments(8)
+		viewer := func() *testLog { return openAt(t, "log", Options{FS: w.opts.FS, ReadOnly: true}) }
+		gone := w.Segments()[3].First
+		r := viewer()
+		w.truncateFront(gone)
+		synctest.Wait() // the files are removed
+		var err error
+		for _, err = range r.Records(1) {
+		}
+		require.ErrorIs(t, err, ErrTruncated)
+		require.NoError(t, r.Close())
+
+		r = viewer()
+		w.truncateFront(w.Segments()[3].First)
+		synctest.Wait()
+		_, err = r.Read(gone, nil)
+		require.ErrorIs(t, err, ErrTruncated)
+		require.NoError(t, r.Close())
+		w.close()
+	})
+}

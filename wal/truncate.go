@@ -52,6 +52,8 @@ func (l *Log) reserveFront(first LSN) (target LSN, place uint64, err error) {
 		return 0, 0, ErrReadOnly
 	case l.mu.closed:
 		return 0, 0, ErrClosed
+	case l.mu.failed != nil:
+		return 0, 0, l.mu.failed
 	case first > l.mu.next:
 		return 0, 0, lsnError(ErrNotFound, first, l.mu.next-1)
 	}

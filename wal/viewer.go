@@ -110,12 +110,12 @@ func openViewer(dir string, o Options) (*Log, error) {
 	return l, nil
 }
 
-// look brings l up to date. What cannot be read now is left as it was: a read of
-// it says why.
-func (v *viewer) look(l *Log) {
+// look brings l up to date, unless the last look is more recent than that. What cannot
+// be read now is left as it was: a read of it says why.
+func (v *viewer) look(l *Log, recent time.Duration) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if l.ended.Load() || time.Since(v.was) < lookEvery {
+	if l.ended.Load() || time.Since(v.was) < recent {
 		return
 	}
 	now, err := v.glance()

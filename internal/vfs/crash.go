@@ -167,10 +167,13 @@ func (c *Crash) Rename(from, to string) error {
 func (c *Crash) Remove(name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	path := filepath.Clean(name)
+	if c.mem.SyncDir(path) == nil { // of directories there is no history
+		return pathError("remove", name, errors.ErrUnsupported)
+	}
 	if err := c.mem.Remove(name); err != nil {
 		return err
 	}
-	path := filepath.Clean(name)
 	c.note(path, change{op: Remove, from: filepath.Base(path)})
 	return nil
 }

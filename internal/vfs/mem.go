@@ -156,6 +156,14 @@ func (m *Mem) Rename(from, to string) error {
 func (m *Mem) Remove(name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	path := filepath.Clean(name)
+	if d, ok := m.dirs[path]; ok && len(d) == 0 && filepath.Dir(path) != path {
+		if parent := m.dirs[filepath.Dir(path)]; parent != nil {
+			delete(parent, filepath.Base(path))
+			delete(m.dirs, path)
+			return nil
+		}
+	}
 	ino, parent, base, err := m.lookup("remove", name)
 	if err != nil {
 		return err

@@ -65,7 +65,8 @@ type FS interface {
 	// to replace an open file. The error is fs.ErrNotExist if from does not exist.
 	Rename(from, to string) error
 
-	// Remove takes a file's name away. On Unix an open file stays usable without it.
+	// Remove takes a file's name away, or that of an empty directory; Crash has no
+	// history of those, and refuses. On Unix an open file stays usable without it.
 	// The error is fs.ErrNotExist if there is no such file.
 	Remove(name string) error
 
