@@ -269,7 +269,7 @@ func TestPointInTimeWithoutFront(t *testing.T) {
 		parts[0].remove() // as TruncateFront does, and as nothing else can tell
 		p := d.plan(PointInTime)
 		require.False(t, p.Exists)
-		require.Equal(t, segment.Front{Log: d.front.Log, First: 3, Oldest: 2}, p.Front)
+		require.Equal(t, segment.Front{Log: d.front.Log, First: 3, Oldest: 2, Newest: 2}, p.Front)
 		r := d.pointInTime(8, 2, 3, 4)
 		require.Equal(t, LSN(3), r.First)
 		require.NotEmpty(t, r.Corruptions)
@@ -406,6 +406,8 @@ func TestFrontThatContradictsTheSegmentsIsCorrupt(t *testing.T) {
 	for what, change := range map[string]func(f *segment.Front){
 		"first LSN 0":               func(f *segment.Front) { f.First = 0 },
 		"first below the oldest":    func(f *segment.Front) { f.First, f.Newest = 4, 1 },
+		"oldest 0":                  func(f *segment.Front) { f.Oldest = 0 },
+		"oldest above the newest":   func(f *segment.Front) { f.Oldest = 2 },
 		"newest beyond every other": func(f *segment.Front) { f.Newest = segment.MaxID + 1 },
 	} {
 		d := newDir(t)
@@ -417,4 +419,15 @@ func TestFrontThatContradictsTheSegmentsIsCorrupt(t *testing.T) {
 		require.ErrorAs(t, d.plan(Strict).Refusal(), &at, what)
 		require.Equal(t, "log/FRONT", at.Path, what)
 	}
+}
+
+// TestPointInTimeMakesUpFrontFromASegmentWithAFlippedBit in its opening group.
+func TestPointInTimeMakesUpFrontFromASegmentWithAFlippedBit(t *testing.T) {
+	d := newDir(t)
+	a := d.root(1, 5, 2)
+	require.NoError(t, d.fs.Remove("log/FRONT"))
+	d.change(segment.Name(a.id), segment.HeaderSize+20, segment.HeaderSize+21, func(b []byte) { b[0] ^= 4 })
+	p := d.plan(PointInTime)
+	require.Equal(t, segment.Front{Log: d.front.Log, First: 5, Oldest: 1, Newest: 1}, p.Front)
+	require.Equal(t, []LSN{5, 6}, []LSN{p.Report.First, p.Report.Last})
 }

@@ -33,6 +33,9 @@ func (p *Plan) salvage(d *directory) error {
 		if at, err = p.withoutRoot(d, opened, after); err != nil {
 			return err
 		}
+		if at != nil && !p.Exists {
+			p.frontFrom(at)
+		}
 	}
 	kept := map[uint64]bool{}
 	for at != nil {
@@ -71,8 +74,7 @@ func (p *Plan) root(d *directory, opened, after map[uint64]*candidate) *candidat
 			continue
 		}
 		if !p.Exists {
-			p.Front = segment.Front{Log: c.header.Log, First: c.first.Base, Oldest: id}
-			p.Report.Log = p.Front.Log.String()
+			p.frontFrom(c)
 			return c
 		}
 		if id >= p.Front.Oldest {
@@ -83,6 +85,12 @@ func (p *Plan) root(d *directory, opened, after map[uint64]*candidate) *candidat
 		}
 	}
 	return nil
+}
+
+// frontFrom makes up a FRONT that is lost from the oldest segment.
+func (p *Plan) frontFrom(c *candidate) {
+	p.Front = segment.Front{Log: c.header.Log, First: c.first.Base, Oldest: c.id, Newest: c.id}
+	p.Report.Log = p.Front.Log.String()
 }
 
 // withoutRoot judges the oldest segment, which has no valid opening group or is

@@ -342,3 +342,23 @@ func TestReadOnlyLogSaysTruncatedWhenItsFileIsGone(t *testing.T) {
 		w.close()
 	})
 }
+
+// TestReadOnlyLogGoesOnInASegmentThatWasReady before its last look: no name and no
+// FRONT changes when the log goes on in it, and nothing is written behind the old end.
+func TestReadOnlyLogGoesOnInASegmentThatWasReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := open(t, Options{SegmentSize: 16 << 10, Sync: SyncNone})
+		for w.fill(1); w.Segments()[0].Size < 9<<10; {
+			w.fill(1)
+		}
+		synctest.Wait() // the next segment is ready
+		r := openAt(t, "log", Options{FS: w.opts.FS, ReadOnly: true})
+		require.Equal(t, w.LastLSN(), r.LastLSN())
+		pass(2 * lookEvery)
+		require.Equal(t, w.LastLSN(), r.LastLSN())
+		w.batch(2, func(b *Batch) { b.TruncateBack(3) })
+		pass(2 * lookEvery)
+		require.EqualValues(t, 5, w.LastLSN())
+		require.EqualValues(t, 5, r.LastLSN())
+	})
+}

@@ -30,8 +30,9 @@ type viewer struct {
 type sight struct {
 	names []string
 	front []byte
-	tail  string // the newest segment's path; "": there is none
-	end   int64  // where it ends; 0: not clean, so that it must be scanned again
+	tail  string   // the newest segment's path; "": there is none
+	end   int64    // where it ends; 0: not clean, so that it must be scanned again
+	ready []string // paths of the segments behind it, which have no opening group yet
 }
 
 // glance returns the names and FRONT as they are now.
@@ -64,19 +65,33 @@ func (v *viewer) still(now sight) bool {
 	if !slices.Equal(now.names, was.names) || !bytes.Equal(now.front, was.front) || was.tail != "" && was.end == 0 {
 		return false
 	}
-	if was.tail == "" {
-		return true
+	for _, path := range was.ready {
+		if !v.unused(path, segment.HeaderSize) {
+			return false
+		}
 	}
-	b, err := v.bytes(was.tail, was.end, segment.GroupHeaderSize)
+	return was.tail == "" || v.unused(was.tail, was.end)
+}
+
+// unused reports whether no group begins at off.
+func (v *viewer) unused(path string, off int64) bool {
+	b, err := v.bytes(path, off, segment.GroupHeaderSize)
 	return err == nil && len(bytes.Trim(b, "\x00")) == 0
 }
 
 // note remembers what plan, which is no older than s, found.
 func (v *viewer) note(s sight, plan *recovery.Plan) {
+	var last uint64
 	if plan.Last != nil {
+		last = plan.Last.ID
 		s.tail = plan.Last.Path
 		if plan.Report.Tail == recovery.TailClean && plan.Report.FlippedPath == "" {
 			s.end = plan.Last.X
+		}
+	}
+	for _, name := range s.names {
+		if id, ok := segment.ParseName(name); ok && id > last {
+			s.ready = append(s.ready, segment.Path(v.cfg.Dir, id))
 		}
 	}
 	v.saw, v.was = s, time.Now()
