@@ -36,7 +36,8 @@ lines of the files, and of all .go files in the directories; by default those of
 the Go distribution. The exit code is 1 after any violation.
 
 Killing a process shows what a process crash may do. It loses nothing that was
-handed to the operating system: a power loss does, and is another test's matter.
+handed to the operating system: a power loss does, and is the matter of
+go test ./examples/kv.
 
 `
 

@@ -8,13 +8,16 @@
 //     (snapshot.go).
 //   - At start the snapshot is read, and then the records behind it; ExpectLSN
 //     tells the log how far it must reach.
+//   - The calls of its own files go through a seam (files.go), so that its tests
+//     put them and the log on one disk that loses power.
 //
 // The commands load, get, scan, put, delete and snapshot use a store from the
 // shell. The command crash loads real input with many writers, kills the process
 // that loads with SIGKILL, and proves that nothing acknowledged is lost. That
 // shows what a process crash does: what a killed process handed to the operating
-// system stays. What a power loss does is shown by the crash suite of the module,
-// which enumerates the states that a disk may be left in: see package fuzz.
+// system stays. What a power loss does is shown by the tests, with package
+// wal/waltest: power_test.go enumerates what one may leave, at every call of the
+// store and of its log, and fault_test.go lets every call fail.
 package main
 
 import (

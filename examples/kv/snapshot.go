@@ -7,10 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"runtime"
-	"strings"
 )
 
 // A snapshot is the map as it was behind one record of the log:
@@ -26,7 +23,8 @@ import (
 //
 // It is written under a temporary name, synced, renamed, and the directory is
 // synced. So a crash leaves the one before or the new one, whole, and maybe the
-// temporary file, which the next snapshot overwrites and the next open deletes.
+// temporary file, which the next snapshot overwrites and the next open deletes. That
+// open syncs the directory too: it may see a name that is not durable yet.
 type snapshot struct {
 	lsn     uint64
 	entries []entry
@@ -45,10 +43,10 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // writeSnapshot makes s the snapshot of the store in dir. When it returns nil,
-// that is durable; after an error the snapshot before is still there.
-func writeSnapshot(dir string, s snapshot) error {
+// that is durable; after an error the one before is still there, or s is.
+func writeSnapshot(on files, dir string, s snapshot) error {
 	temp := filepath.Join(dir, snapshotTemp)
-	f, err := os.Create(temp)
+	f, err := on.Create(temp)
 	if err != nil {
 		return err
 	}
@@ -60,18 +58,18 @@ func writeSnapshot(dir string, s snapshot) error {
 		err = cerr
 	}
 	if err == nil {
-		err = os.Rename(temp, filepath.Join(dir, snapshotName))
+		err = on.Rename(temp, filepath.Join(dir, snapshotName))
 	}
 	if err != nil {
-		_ = os.Remove(temp) // the error that counts is there already
+		_ = on.Remove(temp) // the error that counts is there already
 		return err
 	}
-	return syncDir(dir)
+	return on.SyncDir(dir)
 }
 
 func (s snapshot) writeTo(w io.Writer) error {
 	sum := crc32.New(castagnoli)
-	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 1<<20)
+	buffered := bufio.NewWriterSize(io.MultiWriter(w, sum), 64<<10)
 	buf := append([]byte{}, snapshotMagic...)
 	buf = appendU64(buf, s.lsn)
 	buf = appendU64(buf, uint64(len(s.entries)))
@@ -101,24 +99,16 @@ func (s snapshot) writeTo(w io.Writer) error {
 
 // readSnapshot returns the snapshot of the store in dir, verified. Without one
 // it returns a zero snapshot. Its strings share one block of memory.
-func readSnapshot(dir string) (snapshot, error) {
+func readSnapshot(on files, dir string) (snapshot, error) {
 	name := filepath.Join(dir, snapshotName)
-	f, err := os.Open(name)
+	text, err := on.ReadFile(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return snapshot{}, nil
 	}
 	if err != nil {
 		return snapshot{}, err
 	}
-	defer f.Close()
-	var text strings.Builder
-	if info, err := f.Stat(); err == nil {
-		text.Grow(int(info.Size()))
-	}
-	if _, err := io.Copy(&text, f); err != nil {
-		return snapshot{}, err
-	}
-	s, err := parseSnapshot(text.String())
+	s, err := parseSnapshot(string(text))
 	if err != nil {
 		return snapshot{}, fmt.Errorf("%s is damaged: %w", name, err)
 	}
@@ -164,21 +154,4 @@ func parseSnapshot(text string) (s snapshot, err error) {
 		s.entries = append(s.entries, entry{lsn: lsn, key: text[key:value], value: text[value:at]})
 	}
 	return s, nil
-}
-
-// syncDir makes the names in dir durable. Windows has no such call: there a
-// rename is in the journal of the file system.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if cerr := d.Close(); err == nil {
-		err = cerr
-	}
-	return err
 }

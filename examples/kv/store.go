@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"os"
 	"path/filepath"
 	"sync"
 
@@ -38,6 +37,7 @@ import (
 //
 // A reader may see what is not durable yet: B's value, before its put returns.
 type store struct {
+	on       storage
 	dir      string
 	log      *wal.Log
 	readOnly bool
@@ -64,6 +64,7 @@ type options struct {
 	create      bool // a store that is not there
 	readOnly    bool // changes nothing, and works beside a process that writes
 	segmentSize int64
+	on          storage // zero: the operating system
 }
 
 // errNoStore says that there is no store in the directory.
@@ -72,7 +73,10 @@ var errNoStore = errors.New("no kv store")
 // openStore opens the store in dir: the snapshot first, then the records of the
 // log behind what it covers.
 func openStore(dir string, o options) (*store, error) {
-	if err := mayHoldStore(dir, o.create); err != nil {
+	if o.on.files == nil {
+		o.on = osStorage
+	}
+	if err := mayHoldStore(o.on, dir, o.create); err != nil {
 		return nil, err
 	}
 	// Whoever has the log open for writing may replace the snapshot and truncate
@@ -86,8 +90,8 @@ func openStore(dir string, o options) (*store, error) {
 }
 
 // mayHoldStore returns an error unless dir holds a store, or may become one.
-func mayHoldStore(dir string, create bool) error {
-	list, err := os.ReadDir(dir)
+func mayHoldStore(on files, dir string, create bool) error {
+	list, err := on.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		if create {
 			return nil
@@ -114,11 +118,12 @@ func mayHoldStore(dir string, create bool) error {
 // replay opens the log and fills the map. [wal.ErrTruncated] says that the log
 // begins behind the end of the snapshot.
 func replay(dir string, o options) (*store, error) {
-	snap, err := readSnapshot(dir)
+	snap, err := readSnapshot(o.on, dir)
 	if err != nil {
 		return nil, err
 	}
 	log, err := wal.Open(filepath.Join(dir, logName), &wal.Options{
+		FS:          o.on.log,
 		SegmentSize: o.segmentSize,
 		MustExist:   !o.create || snap.lsn > 0,
 		ReadOnly:    o.readOnly,
@@ -127,7 +132,7 @@ func replay(dir string, o options) (*store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &store{dir: dir, log: log, readOnly: o.readOnly, covered: wal.LSN(snap.lsn)}
+	s := &store{on: o.on, dir: dir, log: log, readOnly: o.readOnly, covered: wal.LSN(snap.lsn)}
 	if err := s.fill(snap); err != nil {
 		_ = log.Close() // the error that counts is there already
 		return nil, err
@@ -158,11 +163,13 @@ func (s *store) fill(snap snapshot) error {
 	if s.readOnly {
 		return nil
 	}
-	err := os.Remove(filepath.Join(s.dir, snapshotTemp))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err := s.on.Remove(filepath.Join(s.dir, snapshotTemp)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return err
+	// The process that made the snapshot may have ended before its name was
+	// durable. We can read it all the same, and truncate the log for it: then a
+	// power loss would leave the snapshot before, and not the records behind that.
+	return s.on.SyncDir(s.dir)
 }
 
 // apply does what o, record lsn of the log, says. Requires mu.
@@ -300,7 +307,7 @@ func (s *store) snapshot() (wal.LSN, error) {
 			s.writing(true)
 			defer s.writing(false)
 		}
-		if err := writeSnapshot(s.dir, snap); err != nil {
+		if err := writeSnapshot(s.on, s.dir, snap); err != nil {
 			return 0, err
 		}
 		s.covered = lsn

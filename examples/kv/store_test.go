@@ -95,10 +95,10 @@ func TestCrashWhileASnapshotIsMade(t *testing.T) {
 			require.NoError(t, os.WriteFile(filepath.Join(s.dir, snapshotTemp), nil, 0o644))
 		},
 		"the snapshot, and the log not truncated": func(t *testing.T, s *store, snap snapshot) {
-			require.NoError(t, writeSnapshot(s.dir, snap))
+			require.NoError(t, writeSnapshot(osStorage, s.dir, snap))
 		},
 		"the snapshot, and the log truncated": func(t *testing.T, s *store, snap snapshot) {
-			require.NoError(t, writeSnapshot(s.dir, snap))
+			require.NoError(t, writeSnapshot(osStorage, s.dir, snap))
 			require.NoError(t, s.log.TruncateFront(wal.LSN(snap.lsn)+1))
 		},
 	} {
@@ -124,8 +124,8 @@ func TestSnapshotReplacesOneThatIsThere(t *testing.T) {
 	dir := t.TempDir()
 	for lsn := range uint64(3) {
 		want := snapshot{lsn: lsn, entries: []entry{{key: "k", value: fmt.Sprint(lsn), lsn: lsn}}}
-		require.NoError(t, writeSnapshot(dir, want))
-		got, err := readSnapshot(dir)
+		require.NoError(t, writeSnapshot(osStorage, dir, want))
+		got, err := readSnapshot(osStorage, dir)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
@@ -148,7 +148,7 @@ func TestSnapshotThatCannotBeWrittenLeavesTheOneBefore(t *testing.T) {
 
 func TestEveryDamagedByteOfASnapshotIsNoticed(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, writeSnapshot(dir, snapshot{lsn: 7, entries: []entry{{key: "a", value: "first", lsn: 3}, {key: "b", lsn: 7}}}))
+	require.NoError(t, writeSnapshot(osStorage, dir, snapshot{lsn: 7, entries: []entry{{key: "a", value: "first", lsn: 3}, {key: "b", lsn: 7}}}))
 	text, err := os.ReadFile(filepath.Join(dir, snapshotName))
 	require.NoError(t, err)
 	for i := range text {
@@ -175,10 +175,10 @@ func TestStoreRefuses(t *testing.T) {
 			require.NoError(t, os.Remove(filepath.Join(dir, snapshotName)))
 		}, "begins at LSN 301, and the snapshot covers only up to 0"},
 		"an older snapshot": {func(t *testing.T, dir string) {
-			require.NoError(t, writeSnapshot(dir, snapshot{lsn: 200}))
+			require.NoError(t, writeSnapshot(osStorage, dir, snapshot{lsn: 200}))
 		}, "begins at LSN 301, and the snapshot covers only up to 200"},
 		"a snapshot of more than the log has": {func(t *testing.T, dir string) {
-			require.NoError(t, writeSnapshot(dir, snapshot{lsn: 1000}))
+			require.NoError(t, writeSnapshot(osStorage, dir, snapshot{lsn: 1000}))
 		}, "1000"},
 		"a snapshot without a log": {func(t *testing.T, dir string) {
 			require.NoError(t, os.RemoveAll(filepath.Join(dir, logName)))
