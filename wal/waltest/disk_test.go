@@ -189,7 +189,6 @@ func TestKilledProcessLosesNothingAndDoesNothingMore(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrClosed)
 	_, err = l.Append(nil)
 	require.Error(t, err)
-	_ = l.Close()
 
 	require.False(t, next.Killed())
 	text, err := next.ReadFile("a")
@@ -204,9 +203,12 @@ func TestKilledProcessLosesNothingAndDoesNothingMore(t *testing.T) {
 	text, err = next.State().Oldest().Disk().ReadFile("a")
 	require.NoError(t, err)
 	require.Equal(t, "new", string(text), "the Sync of the dead lost nothing of it")
-	l, err = wal.Open("log", &wal.Options{FS: next.FS()})
+	l2, err := wal.Open("log", &wal.Options{FS: next.FS()})
 	require.NoError(t, err, "the lock is free")
-	require.NoError(t, l.Close())
+	require.Error(t, l.Close())
+	_, err = wal.Open("log", &wal.Options{FS: next.FS()})
+	require.ErrorIs(t, err, wal.ErrLocked, "and the dead do not release that of another")
+	require.NoError(t, l2.Close())
 }
 
 func TestProcessIsKilledAtACall(t *testing.T) {
