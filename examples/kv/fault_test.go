@@ -104,7 +104,7 @@ func TestNoFaultLosesWhatWasAcknowledged(t *testing.T) {
 				disk.Fail(fault)
 				failed += r.suffer(work)
 				hit := disk.Failed() > 0
-				for img := range r.disk.State().Images(scale.Pick(t, 2, 2, 20, 50), 1) {
+				for img := range r.disk.State().Images(scale.Pick(t, 2, 2, 4, 50), 1) {
 					images++
 					require.NoError(t, r.reopens(img.Disk()), "%s\n%v", what, img)
 				}
@@ -159,5 +159,5 @@ func TestStoreOnAFullDiskLosesNothing(t *testing.T) {
 		full++
 	}
 	t.Logf("the disk was full in %d runs", full)
-	require.GreaterOrEqual(t, full, scale.Pick(t, 3, 15, 100, 400))
+	require.GreaterOrEqual(t, full, scale.Pick(t, 3, 12, 90, 300))
 }

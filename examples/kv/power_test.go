@@ -98,7 +98,7 @@ func rareGC(t *testing.T) {
 
 func TestStoreSurvivesPowerLossAtEveryMoment(t *testing.T) {
 	rareGC(t)
-	l := &losses{perMoment: scale.Pick(t, 4, 8, 40, 200)}
+	l := &losses{perMoment: scale.Pick(t, 4, 8, 12, 100)}
 	all := works("pdasrk", scale.Pick(t, 2, 3, 4, 5))
 	for i, work := range all {
 		r := newPowerRun([]int{512, 4096}[i%2])
@@ -109,8 +109,8 @@ func TestStoreSurvivesPowerLossAtEveryMoment(t *testing.T) {
 	}
 	t.Logf("%d works", len(all))
 	l.report(t)
-	require.GreaterOrEqual(t, l.moments.Load(), int64(scale.Pick(t, 150, 2_000, 9_000, 60_000)))
-	require.GreaterOrEqual(t, l.images.Load(), int64(scale.Pick(t, 400, 5_000, 60_000, 500_000)))
+	require.GreaterOrEqual(t, l.moments.Load(), int64(scale.Pick(t, 150, 1_800, 12_000, 60_000)))
+	require.GreaterOrEqual(t, l.images.Load(), int64(scale.Pick(t, 400, 5_000, 35_000, 300_000)))
 }
 
 // TestStoreSurvivesTheEndOfTheProcessAtEveryCall also has the next process go on,
@@ -118,9 +118,9 @@ func TestStoreSurvivesPowerLossAtEveryMoment(t *testing.T) {
 // moment of that, or at its end.
 func TestStoreSurvivesTheEndOfTheProcessAtEveryCall(t *testing.T) {
 	rareGC(t)
-	l := &losses{perMoment: scale.Pick(t, 2, 2, 20, 100)}
+	l := &losses{perMoment: scale.Pick(t, 2, 2, 8, 40)}
 	killed := 0
-	for _, work := range works("pasr", scale.Pick(t, 2, 3, 4, 5)) {
+	for _, work := range works("pasr", scale.Pick(t, 2, 3, 3, 4)) {
 		for n := 0; ; n++ {
 			r := newPowerRun(512)
 			if err := r.all(work, func() { r.disk.KillAt(n) }); err == nil {
@@ -141,16 +141,16 @@ func TestStoreSurvivesTheEndOfTheProcessAtEveryCall(t *testing.T) {
 	}
 	t.Logf("%d processes killed", killed)
 	l.report(t)
-	require.GreaterOrEqual(t, killed, scale.Pick(t, 60, 300, 1_500, 9_000))
-	require.GreaterOrEqual(t, l.images.Load(), int64(scale.Pick(t, 200, 3_000, 200_000, 2_000_000)))
+	require.GreaterOrEqual(t, killed, scale.Pick(t, 60, 300, 500, 1_500))
+	require.GreaterOrEqual(t, l.images.Load(), int64(scale.Pick(t, 200, 3_000, 25_000, 100_000)))
 }
 
 // TestWritersBesideSnapshotsSurvivePowerLoss has writers of few keys. The order of
 // what they do is known when all of it is done: by LSN.
 func TestWritersBesideSnapshotsSurvivePowerLoss(t *testing.T) {
 	rareGC(t)
-	l := &losses{perMoment: scale.Pick(t, 4, 8, 40, 200)}
-	rounds := scale.Pick(t, 2, 4, 40, 400)
+	l := &losses{perMoment: scale.Pick(t, 4, 8, 12, 100)}
+	rounds := scale.Pick(t, 2, 4, 20, 400)
 	for round := range rounds {
 		r := newPowerRun([]int{512, 4096}[round%2])
 		require.NoError(t, r.open())
@@ -175,7 +175,7 @@ func TestWritersBesideSnapshotsSurvivePowerLoss(t *testing.T) {
 		l.check(fmt.Sprintf("%d writers", writers), r.taken)
 	}
 	l.report(t)
-	require.GreaterOrEqual(t, l.images.Load(), int64(scale.Pick(t, 100, 1_000, 10_000, 100_000)))
+	require.GreaterOrEqual(t, l.images.Load(), int64(scale.Pick(t, 100, 800, 5_000, 100_000)))
 }
 
 // writeBeside is writer w of several. It notes in ops what it did, by LSN.
