@@ -134,7 +134,7 @@ func TestNoFaultLosesWhatWasAcknowledged(t *testing.T) {
 // for all of it again.
 func TestStoreOnAFullDiskLosesNothing(t *testing.T) {
 	full := 0
-	for room := int64(0); ; room += int64(scale.Pick(t, 4096, 1024, 128, 32)) {
+	for room := int64(0); room < 16<<10; room += int64(scale.Pick(t, 2048, 1024, 128, 32)) {
 		r := newPowerRun(512)
 		require.NoError(t, r.open())
 		require.NoError(t, r.do('p'))
@@ -153,11 +153,10 @@ func TestStoreOnAFullDiskLosesNothing(t *testing.T) {
 		require.NoError(t, r.do('s'), "room %d", room)
 		require.NoError(t, r.do('r'), "room %d", room)
 		r.end()
-		if failed == 0 {
-			break
+		if failed > 0 { // more or less often: the log makes segments ahead
+			full++
 		}
-		full++
 	}
 	t.Logf("the disk was full in %d runs", full)
-	require.GreaterOrEqual(t, full, scale.Pick(t, 3, 12, 90, 300))
+	require.GreaterOrEqual(t, full, scale.Pick(t, 2, 4, 30, 120))
 }
