@@ -282,7 +282,7 @@ func (s *Scanner) scanFrame(bound int64) Step {
 	s.frame = f
 	s.off += int64(len(b))
 	s.more = f.More
-	if f.LSN != 0 {
+	if f.Type == TypeRecord {
 		s.next++
 		s.records++
 	}
