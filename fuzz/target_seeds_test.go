@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed3918b8df/tidemark/fuzz"
 )
 
 // The seeds of the targets are files in testdata/fuzz, and run as tests. They come from
@@ -51,7 +53,7 @@ const (
 // change of the format or of a target, run it with -update.
 func TestSeedsAreOfThisFormat(t *testing.T) {
 	want := map[string][]byte{}
-	for _, s := range slices.Concat(codecSeeds()) {
+	for _, s := range slices.Concat(codecSeeds(), dirSeeds(), scriptSeeds()) {
 		path := filepath.Join(seedDir, s.target, s.name)
 		require.Nil(t, want[path], "two seeds are %s", path)
 		want[path] = s.encode()
@@ -84,7 +86,7 @@ func TestSeedsAreOfThisFormat(t *testing.T) {
 	for path := range want {
 		t.Errorf("%s: the seed is missing", path)
 	}
-	require.GreaterOrEqual(t, len(targets), 6)
+	require.Len(t, targets, 11)
 }
 
 // workedPieces are where the pieces of the worked bytes begin; 4432 is their end.
@@ -238,6 +240,144 @@ func codecSeeds() (list []seed) {
 		}
 		m, _, _ := makeGroups(&tape{x}, 8)
 		add("FuzzDifferential", "made-"+name, byte(0), m.file[4096:])
+	}
+	return list
+}
+
+// The tapes of a name.
+var (
+	nameFront = []byte{0}
+	nameOdd   = func(n byte) []byte { return []byte{12, n} }
+	nameSeg   = func(id byte) []byte { return []byte{2, id - 1} }
+	nameTemp  = func(id byte) []byte { return []byte{10, id - 1} }
+	nameGone  = func(id byte) []byte { return []byte{11, id - 1} }
+	nameRaw   = func(s string) []byte { return append([]byte{15, byte(len(s) - 1)}, s...) }
+)
+
+// dirSeeds are those of the targets that open a directory.
+func dirSeeds() (list []seed) {
+	dir := func(name string, how byte, parts ...[]byte) {
+		list = append(list, seed{"FuzzOpenDir", name, []any{how, slices.Concat(parts...)}})
+	}
+	b := func(v ...byte) []byte { return v }
+	at := func(file byte, off uint16, kind byte) []byte { return []byte{6, file, byte(off), byte(off >> 8), kind} }
+	for n := range baseScripts {
+		for what, how := range map[string]byte{"strict": 0x20, "paranoid": 0x62, "point-in-time": 0x23, "bounded": 0x4c} {
+			dir(fmt.Sprintf("log-%d-%s", n, what), how, b(byte(n)))
+		}
+	}
+	dir("junk-segment", 0x20, b(1, 0), nameSeg(2), b(4, 0), b('j', 'u', 'n', 'k'))
+	dir("junk-segment-point-in-time", 0x23, b(1, 0), nameSeg(2), b(4, 0), b('j', 'u', 'n', 'k'))
+	dir("junk-front", 0x20, b(1, 0), nameFront, b(3, 0), b('a', 'b', 'c'))
+	dir("not-ours", 0x20, b(7, 3, 0, 3, 0, 0), nameRaw("photo.jpg"), b(1, 0, 'x'))
+	for n := range oddNames {
+		dir(fmt.Sprintf("odd-name-%02d", n), 0x28, b(2, 0), nameOdd(byte(n)), b(9, 0), b('s', 'o', 'm', 'e', 't', 'h', 'i', 'n', 'g'))
+	}
+	dir("front-gone", 0x20, b(1, 3, 1))
+	dir("front-gone-point-in-time", 0x23, b(2, 3, 5))
+	dir("segment-gone", 0x20, b(2, 3, 1))
+	dir("segment-gone-point-in-time", 0x23, b(2, 3, 1))
+	dir("newest-gone", 0x60, b(2, 3, 4))
+	dir("newest-gone-point-in-time", 0x63, b(2, 3, 4))
+	dir("all-gone-point-in-time", 0x23, b(1, 3, 0))
+	dir("segments-swapped", 0x20, b(2, 4, 0), nameTemp(9), b(4, 0), nameSeg(1), b(4, 0), nameSeg(2))
+	dir("segment-of-another-log", 0x20, b(1, 1, 0, 1, 0), nameSeg(2))
+	dir("segment-cut", 0x20, b(1, 1, 0, 0, 3, 0, 20), nameSeg(1))
+	dir("leftovers", 0x28, b(2, 1, 2, 1, 0), nameTemp(7), b(1, 2, 1, 0), nameGone(3))
+	dir("made-ready", 0x28, b(1, 2, 0, 1))
+	dir("made-ready-beyond", 0x20, b(2, 2, 0, 8))
+	dir("linked", 0x20, b(1, 5, 0, 1), nameSeg(9))
+	dir("directory", 0x20, b(1, 5, 0, 0), nameSeg(3))
+	dir("zeros-behind", 0x28, at(0, 4200, 4))
+	dir("bit", 0x20, b(2), at(3, 5000, 1), b(3))
+	dir("sector-lost", 0x20, b(2), at(4, 4608, 2), b(1))
+	dir("sector-misplaced", 0x20, b(2), at(3, 5120, 5), b(0, 18))
+	dir("cut", 0x20, b(2), at(3, 5120, 3))
+	for field := range byte(8) {
+		dir(fmt.Sprintf("forged-group-field-%d", field), 0x28, b(2), at(3, 0, 8), b(0, field, 26, 4))
+		dir(fmt.Sprintf("forged-frame-field-%d", field), 0x28, b(2), at(3, 0, 8), b(4, field, 28, 4))
+	}
+	for field := range byte(16) {
+		dir(fmt.Sprintf("forged-header-field-%02d", field), 0x28, b(2), at(2, 0, 6), b(field, 0, 26, 26))
+		dir(fmt.Sprintf("forged-front-field-%02d", field), 0x28, b(2), at(5, 0, 7), b(field, 0, 26, 26))
+	}
+
+	hurt := func(name string, how byte, parts ...[]byte) {
+		list = append(list, seed{"FuzzRecoverStructured", name, []any{how, slices.Concat(parts...)}})
+	}
+	for n := range byte(len(baseScripts)) {
+		hurt(fmt.Sprintf("log-%d-whole", n), n|0x10)
+		hurt(fmt.Sprintf("log-%d-bit", n), n|0x10, b(0, 0x31, 0x12, 20, 0, 3))
+		hurt(fmt.Sprintf("log-%d-bits", n), n|0x30, b(0, 5, 0, 70, 1, 3), b(1, 9, 0, 1, 2, 3), b(0, 13, 0, 30, 1, 7))
+		hurt(fmt.Sprintf("log-%d-sector", n), n|0x30, b(1, 0, 0x12, 6, 0))
+		hurt(fmt.Sprintf("log-%d-stale-sector", n), n|0x30, b(0, 0, 0x14, 7, 0, 0x12))
+		hurt(fmt.Sprintf("log-%d-cut", n), n|0x10, b(0, 0, 0x12, 8))
+		hurt(fmt.Sprintf("log-%d-gone", n), n|0x10, b(0, 0, 0x12, 9, 0))
+		hurt(fmt.Sprintf("log-%d-forged", n), n|0x18, b(0, 0, 0, 8, 3, 2, 26, 4))
+		hurt(fmt.Sprintf("log-%d-point-in-time", n), n|0x90, b(0, 0x31, 0x12, 20, 0, 3), b(1, 0, 0x12, 6, 0))
+	}
+	return list
+}
+
+// scriptSeeds are those of the targets that run operations.
+func scriptSeeds() (list []seed) {
+	add := func(target, name string, args ...any) { list = append(list, seed{target, name, args}) }
+	var all []byte
+	for op := range byte(24) {
+		all = append(all, op, op*5+1, op*3, 2, 1)
+	}
+	appends := bytes.Repeat([]byte{0, 7, 3, 5}, 6)
+	for how := range byte(20) {
+		if how&3 < 3 {
+			add("FuzzOpScript", fmt.Sprintf("every-operation-%02x", how), how, all)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"truncate-back-and-read":  {14, 5, 16, 0, 3, 17, 1, 4, 17, 2, 9, 14, 3, 17, 2, 9},
+		"truncate-front-and-read": {17, 1, 3, 17, 2, 2, 13, 6, 17, 2, 9, 13, 255, 23},
+		"holds":                   {16, 0, 4, 16, 0, 6, 13, 8, 16, 1, 0, 5, 13, 8, 16, 2, 0, 13, 8, 23},
+		"reset":                   {15, 0, 0, 3, 15, 2, 0, 3, 21, 15, 4, 15, 5, 22},
+		"batches":                 {6, 0x18, 3, 4, 5, 6, 0x29, 4, 3, 2, 6, 0x46, 1, 6, 0x06, 1, 6, 0x99, 3, 5, 5, 5, 21},
+		"batch-conflict":          {6, 0x4e, 4, 23},
+		"batch-meta-alone":        {6, 0x20, 3, 12, 21, 12, 6, 0x20, 0, 22, 23},
+		"rotations":               {12, 0, 3, 12, 12, 0, 3, 12, 3, 4, 12, 22, 0, 3, 23},
+		"idle":                    {20, 200, 3, 4, 20, 5, 3, 4, 10, 20, 250, 22},
+	} {
+		add("FuzzOpScript", name, byte(0), append(bytes.Clone(appends), b...))
+		add("FuzzOpScript", name+"-no-sync", byte(2), append(bytes.Clone(appends), b...))
+	}
+
+	ops := func(s string) (b []byte) {
+		for _, c := range []byte(s) {
+			b = append(b, byte(strings.IndexByte(fuzz.Operations, c)))
+		}
+		return b
+	}
+	crash := []byte{9, 4, 0xa5, 0x5a, 3, 2, 5, 40, 5, 0x33, 0xcc, 60, 6, 0x0f, 0xf0, 255}
+	for n, s := range []string{"", "aA", "aAmr", "aAt", "aAT", "aAfB", "aAUa", "aADa", "aAwr", "aAyp", "aAxc", "aAnN", "aAzq", "aAkaka", "aAFhi", "aAerm"} {
+		name := s
+		if s == "" {
+			name = "open"
+		}
+		add("FuzzCrashScript", fmt.Sprintf("%02d-%s", n, name), byte(n), ops(s), crash)
+		add("FuzzCrashScript", fmt.Sprintf("%02d-%s-twice", n, name), byte(n|128), ops(s), crash[:6])
+	}
+
+	when := bytes.Repeat([]byte{6, 1, 0xa5, 0x5a, 5, 2, 0, 0xf0}, 12)
+	for how := range byte(12) {
+		if how&3 < 3 {
+			add("FuzzReaderTail", fmt.Sprintf("every-operation-%02x", how), how,
+				[]byte{0, 2, 5, 3, 8, 2, 3, 2, 9, 1, 4, 10, 2, 4, 4, 11, 12, 0, 4, 13, 14, 0, 3, 15, 0, 15, 1, 0, 2, 9, 1, 2}, when)
+		}
+	}
+	for name, b := range map[string][]byte{
+		"rotations":   {0, 3, 12, 0, 3, 12, 0, 5, 0, 5, 0, 5, 0, 5},
+		"truncations": {0, 3, 0, 3, 0, 3, 13, 0, 3, 14, 0, 2, 8, 2, 1, 2, 13, 14, 0, 1},
+		"large":       {0, 5, 0, 5, 0, 5, 5, 5, 5, 5, 0, 5, 0, 5},
+		"asynchron":   {5, 2, 5, 3, 5, 4, 5, 1, 11, 5, 2, 5, 3, 15, 0, 5, 4},
+	} {
+		add("FuzzReaderTail", name, byte(0), b, when)
+		add("FuzzReaderTail", name+"-no-sync", byte(2), b, when[3:])
 	}
 	return list
 }
