@@ -33,7 +33,7 @@ func FuzzOpenDir(f *testing.F) {
 			for n := 0; n < 16 && !p.done(); n++ {
 				editDir(p, d, list)
 			}
-			if d.contradicts() {
+			if d.contradicts() || d.mixed() {
 				return
 			}
 			d.explain(t)
@@ -202,6 +202,24 @@ func (d *dirImage) contradicts() bool {
 	return err == nil && (f.First == 0 || f.Oldest == 0 || f.Oldest > max(1, f.Newest) || f.Newest > maxID)
 }
 
+// mixed reports whether FRONT is lost and there are segments of more than one log: which
+// of them it is nothing says.
+func (d *dirImage) mixed() bool {
+	if _, _, err := segment.DecodeFront(d.files[segment.FrontName], ""); err == nil {
+		return false
+	}
+	logs := map[segment.LogID]bool{}
+	for name, file := range d.files {
+		if _, ok := segment.ParseName(name); !ok {
+			continue
+		}
+		if h, err := segment.DecodeHeader(file, ""); err == nil {
+			logs[h.Log] = true
+		}
+	}
+	return len(logs) > 1
+}
+
 // used returns the sum of the sizes of all files.
 func used(mem *vfs.Mem) int { return int(mem.Used()) }
 
@@ -341,7 +359,7 @@ func FuzzRecoverStructured(f *testing.F) {
 			for n := 0; n < 6 && !p.done(); n++ {
 				damage(p, d, how&8 != 0)
 			}
-			if d.contradicts() {
+			if d.contradicts() || d.mixed() {
 				return
 			}
 			d.explain(t)
