@@ -154,7 +154,7 @@ func (m *model) step(p *tape) {
 		} else {
 			require.NoError(m, err)
 		}
-		m.rewind(min(m.view.First, next))
+		m.rewind(next) // a higher one looks like TruncateFront to a reader
 		m.view = m.view.Reset(next)
 	case op == 16:
 		m.hold(p)
