@@ -234,6 +234,8 @@ func codecSeeds() (list []seed) {
 		add("FuzzDifferential", "worked-"+name, byte(4), change(file[4096:], off-4096, file[off]+1))
 		add("FuzzDifferential", "rotten-"+name, byte(0), change(file[4096:], off-4096, file[off]+1))
 	}
+	add("FuzzDifferential", "wrong-chain", byte(4|keepChain<<3), change(file[4096:], workedMark+33-4096, file[workedMark+33]+1))
+	add("FuzzDifferential", "wrong-body", byte(4|keepBody<<3), change(file[4096:], 40, file[4136]+1))
 	for name, x := range tapes {
 		if strings.HasPrefix(name, "spoiled") {
 			continue
