@@ -414,11 +414,10 @@ func damage(p *tape, d *dirImage, forge bool) {
 
 // must is what the second decoder says of a damaged log.
 type must struct {
-	known   bool // it can tell
-	refuse  bool // by a full verification
-	last    wal.LSN
-	why     string
-	written bool // of the log's own version
+	known  bool // it can tell
+	refuse bool // by a full verification
+	last   wal.LSN
+	why    string
 }
 
 // judge looks at the files of a log, which did not run ahead of its syncs and of which

@@ -162,7 +162,7 @@ func (m *model) step(p *tape) {
 		m.read(p)
 	case op == 20:
 		m.did("idle")
-		time.Sleep(time.Duration(1+p.below(400)) * time.Millisecond)
+		pass(time.Duration(1+p.below(400)) * time.Millisecond)
 	case op == 21:
 		m.did("close")
 		require.NoError(m, m.log.Close())
@@ -675,7 +675,7 @@ func (l *tail) interrupted(err error) bool {
 func (l *tail) look(where string) {
 	l.looking = true
 	defer func() { l.looking = false }()
-	time.Sleep(2 * time.Millisecond) // a viewer looks once a millisecond
+	pass(2 * time.Millisecond) // a viewer looks once a millisecond
 	err := l.viewed(l.viewer, l.seenAt)
 	if err == nil {
 		var v *wal.Log
@@ -790,14 +790,14 @@ func (l *tail) run(p *tape) {
 	require.NoError(l, err)
 	require.NoError(l, l.log.Rotate()) // new names: without, a viewer may not see that a segment that was ready is used
 	require.NoError(l, l.log.Sync())
-	time.Sleep(500 * time.Millisecond) // the log marks itself durable
+	pass(500 * time.Millisecond) // the log marks itself durable
 	cancel()
 	if err := <-ended; !l.interrupted(err) {
 		require.ErrorIs(l, err, context.Canceled)
 	}
 	require.NoError(l, l.quiet())
 	require.NoError(l, l.log.Close())
-	time.Sleep(2 * time.Millisecond)
+	pass(2 * time.Millisecond)
 	got, err := fuzz.Look(l.viewer)
 	require.NoError(l, err)
 	require.Equal(l, l.now(), got)
@@ -882,7 +882,7 @@ func (l *tail) step(p *tape) {
 		err = l.log.TruncateBack(last)
 	case p.below(2) == 0:
 		l.orders(v, "idle")
-		time.Sleep(300 * time.Millisecond)
+		pass(300 * time.Millisecond)
 	default:
 		next := v.Last() + 10
 		l.orders(v.Reset(next), "reset %d", next)
@@ -893,3 +893,6 @@ func (l *tail) step(p *tape) {
 	defer l.mu.Unlock()
 	require.NoError(l, l.wrong)
 }
+
+// pass lets time pass, on the clock of the bubble.
+func pass(d time.Duration) { <-time.After(d) }
