@@ -3,6 +3,7 @@ module github.com/seed3918b8df/tidemark/fuzz/model
 go 1.25.0
 
 require (
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/seed3918b8df/tidemark v0.0.0
 	pgregory.net/rapid v1.3.0
 )

@@ -344,7 +344,7 @@ func (r *run) mistake(o op) error {
 			return errors.New("reset to an LSN that is none")
 		}
 	case 6:
-		_, err := wal.Open(dir, &wal.Options{FS: r.disk})
+		_, err := wal.Open(dir, &wal.Options{FS: r.disk, SegmentSize: r.segment})
 		return r.refused("a second writer", err, wal.ErrLocked)
 	case 7:
 		ended, cancel := context.WithCancel(ctx)
