@@ -52,7 +52,7 @@ func (r *run) do(o op) error {
 	case opPass:
 		return r.pass([]time.Duration{late + time.Millisecond, late + 10*time.Millisecond, late + syncEvery, time.Second}[o.a%4])
 	case opFull:
-		r.limited = true
+		r.limited, r.scarce = true, true
 		r.disk.SetLimit(max(1, r.disk.Used()+[]int64{0, 0, 500, 3000, 9000, 20_000}[o.a%6]))
 		return nil
 	case opSpace:
@@ -222,6 +222,9 @@ func (r *run) truncateFront(o op) error {
 	}
 	n := r.line.order(now.front(target))
 	err := r.log.TruncateFront(to)
+	if errors.Is(err, wal.ErrNotFound) && r.process.broken() { // a truncation that failed had been ordered
+		return r.line.drop(n)
+	}
 	if err != nil && !r.process.broken() {
 		return fmt.Errorf("truncate front to %d, limited %v: %w", to, r.limited, err)
 	}

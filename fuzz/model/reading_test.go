@@ -90,9 +90,10 @@ func (r *run) reader(o op) error {
 		if err := r.advance(c, v, int(o.b>>i)%50); err != nil {
 			return err
 		}
-		if v, err = r.visible(); err != nil { // time has passed
+		if err := r.see(); err != nil { // time has passed
 			return err
 		}
+		v = r.line.views[r.line.handed]
 	}
 	return nil
 }
@@ -230,7 +231,11 @@ func (r *run) view() error {
 	if err := r.resolve(0); err != nil || r.process.broken() {
 		return err
 	}
-	if r.viewer == nil {
+	if r.viewer != nil && r.scarce { // it may not notice a segment whose predecessor has no seal for want of space
+		_ = r.viewer.Close()
+		r.viewer = nil
+	}
+	if r.scarce = r.limited; r.viewer == nil {
 		v, err := wal.Open(dir, &wal.Options{FS: r.disk, ReadOnly: true})
 		if err != nil {
 			return fmt.Errorf("open read-only: %w", err)

@@ -40,6 +40,7 @@ type run struct {
 	followers []*follower
 	viewer    *wal.Log
 	limited   bool // there is a limit of space
+	scarce    bool // there was one since the viewer looked
 	count     int  // of records so far: none is like another
 	floor     int  // line.handed before the operation under way
 	process   *process

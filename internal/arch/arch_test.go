@@ -27,6 +27,7 @@ var diagram = []struct{ pkg, imports string }{
 	{"cmd/walctl", "wal recovery segment internal/vfs"},
 	{"examples/kv", "wal"},
 	{"bench", "wal internal/vfs"},
+	{"fuzz/soak", "wal segment internal/vfs"},
 	{"fuzz", core},
 	{"fuzz/refdecoder", ""}, // a second reading of the format: it must not share the first one's mistakes
 	{"wal/waltest", "wal internal/vfs"},
@@ -61,7 +62,7 @@ var restricted = map[string]string{
 }
 
 // programs run the log rather than being part of it.
-const programs = "cmd/... examples/... bench/..."
+const programs = "cmd/... examples/... bench/... fuzz/soak"
 
 // testify is for test files only.
 const testify = "github.com/stretchr/testify"
