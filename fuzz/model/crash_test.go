@@ -139,7 +139,7 @@ func (r *run) recover(o op) error {
 	p := &process{disk: r.disk}
 	switch o.a % 5 {
 	case 1:
-		r.limited, r.scarce = true, true
+		r.limited = true
 		r.disk.SetLimit(max(1, r.disk.Used()))
 	case 2, 3:
 		p.light(1+int(o.a/5%16), int(o.b))

@@ -52,7 +52,10 @@ func (r *run) do(o op) error {
 	case opPass:
 		return r.pass([]time.Duration{late + time.Millisecond, late + 10*time.Millisecond, late + syncEvery, time.Second}[o.a%4])
 	case opFull:
-		r.limited, r.scarce = true, true
+		r.limited = true
+		if o.a%8 > 4 {
+			r.process.take(100 + int(o.b))
+		}
 		r.disk.SetLimit(max(1, r.disk.Used()+[]int64{0, 0, 500, 3000, 9000, 20_000}[o.a%6]))
 		return nil
 	case opSpace:
@@ -313,6 +316,7 @@ func (r *run) space() error {
 		return err
 	}
 	r.disk.SetLimit(0)
+	r.process.take(0)
 	r.limited = false
 	return nil
 }

@@ -46,7 +46,7 @@ func (r *run) visible() (view, error) {
 // read reads some records, some of which are not there.
 func (r *run) read(o op) error {
 	v, err := r.visible()
-	if err != nil {
+	if err != nil || r.process.broken() {
 		return err
 	}
 	dst := []byte("before")
@@ -65,7 +65,7 @@ func (r *run) read(o op) error {
 // reader makes a reader, or moves one, and reads on with all.
 func (r *run) reader(o op) error {
 	v, err := r.visible()
-	if err != nil {
+	if err != nil || r.process.broken() { // what of a truncation without a known outcome they see is open
 		return err
 	}
 	if len(r.readers) < 3 && o.a%2 == 0 {
@@ -90,7 +90,7 @@ func (r *run) reader(o op) error {
 		if err := r.advance(c, v, int(o.b>>i)%50); err != nil {
 			return err
 		}
-		if err := r.see(); err != nil { // time has passed
+		if err := r.see(); err != nil || r.process.broken() { // time has passed
 			return err
 		}
 		v = r.line.views[r.line.handed]
@@ -231,11 +231,15 @@ func (r *run) view() error {
 	if err := r.resolve(0); err != nil || r.process.broken() {
 		return err
 	}
-	if r.viewer != nil && r.scarce { // it may not notice a segment whose predecessor has no seal for want of space
+	active := uint64(0)
+	if list := r.log.Segments(); len(list) > 0 {
+		active = list[len(list)-1].ID
+	}
+	if r.viewer != nil && r.active != active { // it may notice a new segment late
 		_ = r.viewer.Close()
 		r.viewer = nil
 	}
-	if r.scarce = r.limited; r.viewer == nil {
+	if r.active = active; r.viewer == nil {
 		v, err := wal.Open(dir, &wal.Options{FS: r.disk, ReadOnly: true})
 		if err != nil {
 			return fmt.Errorf("open read-only: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
 	"github.com/seed3918b8df/tidemark/wal"
 )
 
@@ -39,10 +41,10 @@ type run struct {
 	readers   []*cursor
 	followers []*follower
 	viewer    *wal.Log
-	limited   bool // there is a limit of space
-	scarce    bool // there was one since the viewer looked
-	count     int  // of records so far: none is like another
-	floor     int  // line.handed before the operation under way
+	active    uint64 // the segment that was active when it was opened
+	limited   bool   // there is a limit of space
+	count     int    // of records so far: none is like another
+	floor     int    // line.handed before the operation under way
 	process   *process
 	hits      map[string]int // what was reached, how often
 }
@@ -66,6 +68,7 @@ type process struct {
 	ended bool
 	fuse  int // so many calls from now on the disk fails; 0: it does not
 	how   int // and how it does
+	takes int // bytes of the next larger write to a segment for which there is space, once; 0: all
 	dead  bool
 }
 
@@ -87,6 +90,11 @@ func (p *process) handle(c vfs.Call, do func(int) (int, error)) (int, error) {
 	}
 	if p.dead {
 		return p.refuse(c)
+	}
+	if n := p.takes; n > 0 && c.Op == vfs.WriteAt && filepath.Ext(c.Name) == segment.Ext && c.Off >= segment.HeaderSize && int(c.Size) > n {
+		p.takes = 0
+		n, err := do(n)
+		return n, errors.Join(err, syscall.ENOSPC)
 	}
 	return do(int(c.Size))
 }
@@ -124,6 +132,14 @@ func (p *process) failing() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.dead || p.fuse > 0
+}
+
+// take lets the next larger write to a segment find space for so many bytes only;
+// 0: for all.
+func (p *process) take(bytes int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.takes = bytes
 }
 
 // light lets the disk fail after so many more calls.

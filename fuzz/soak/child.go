@@ -73,6 +73,8 @@ func child(s settings, stdin io.Reader, stdout io.Writer) error {
 }
 
 func (u *user) open() error {
+	u.disk.opening.Store(true) // a recovery writes where there is space
+	defer u.disk.opening.Store(false)
 	l, err := wal.Open(u.dir, &wal.Options{FS: vfs.Wrap(vfs.OS(), u.disk.handle), SegmentSize: segmentSize, Sync: wal.SyncPolicy(u.policy)})
 	if err == nil {
 		u.log.Store(l)
@@ -350,7 +352,7 @@ func (u *user) readPoints() {
 
 // scarce is a disk that is full at times: what needs space fails, and some writes
 // to segments do, in the middle.
-type scarce struct{ full atomic.Bool }
+type scarce struct{ full, opening atomic.Bool }
 
 func (d *scarce) handle(c vfs.Call, do func(int) (int, error)) (int, error) {
 	if !d.full.Load() {
@@ -359,7 +361,7 @@ func (d *scarce) handle(c vfs.Call, do func(int) (int, error)) (int, error) {
 	switch {
 	case c.Op == vfs.Allocate, c.Op == vfs.Create:
 		return 0, syscall.ENOSPC
-	case c.Op == vfs.WriteAt && filepath.Ext(c.Name) == segment.Ext && rand.IntN(4) == 0:
+	case c.Op == vfs.WriteAt && !d.opening.Load() && filepath.Ext(c.Name) == segment.Ext && rand.IntN(4) == 0:
 		n, err := do(rand.IntN(int(c.Size)))
 		return n, errors.Join(err, syscall.ENOSPC)
 	}
