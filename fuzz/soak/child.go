@@ -20,7 +20,10 @@ import (
 
 const (
 	segmentSize = 2 << 20 // bytes: segments come and go all the time
-	retained    = 20_000  // records, about
+
+	// Records that are retained, about.
+	retainedLasting = 20_000
+	retainedKilled  = 2_000
 )
 
 // user is the process that uses a log.
@@ -212,6 +215,9 @@ func (u *user) appendBatch(w, seq int) (int, error) {
 		u.report('a', w, seq, n, int(first), u.epoch)
 	}
 	if ok && meta > 0 {
+		if got := string(l.Meta()); got != strconv.Itoa(meta) {
+			return n, fmt.Errorf("the meta is %q, and %d was set", got, meta)
+		}
 		u.report('M', meta)
 	}
 	return n, err
@@ -233,6 +239,10 @@ func (u *user) truncateOnce() error {
 		defer u.gate.RUnlock()
 		l := u.log.Load()
 		first, last := l.FirstLSN(), l.LastLSN()
+		retained := wal.LSN(retainedKilled)
+		if u.child == "lasting" {
+			retained = retainedLasting
+		}
 		to := max(first, last-min(last, retained))
 		if rand.IntN(20) == 0 {
 			if err := l.Rotate(); err != nil && !errors.Is(err, wal.ErrNoSpace) {
