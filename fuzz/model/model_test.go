@@ -3,6 +3,7 @@ package model
 import (
 	"flag"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -100,6 +101,13 @@ func (c *tally) add(hits map[string]int) {
 // inBubble runs s in a bubble, in which time passes when nothing else happens.
 func inBubble(t *testing.T, s script) (hits map[string]int, err error) {
 	hits = map[string]int{}
-	synctest.Test(t, func(*testing.T) { err = execute(s, hits) })
+	synctest.Test(t, func(*testing.T) {
+		defer func() {
+			if p := recover(); p != nil { // of this goroutine; for those of others there is -rapid.log
+				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		err = execute(s, hits)
+	})
 	return hits, err
 }

@@ -321,6 +321,8 @@ func (r *run) see() error {
 func (r *run) outcome(n int, durable bool, err error) error {
 	broken := r.process.broken()
 	switch {
+	case err == nil && n > r.line.newest():
+		return fmt.Errorf("operation %d did not happen, and %d behind it did", r.line.newest()+1, n)
 	case err == nil && durable:
 		r.line.setDurable(n)
 	case err == nil:
