@@ -33,7 +33,7 @@ func FuzzOpenDir(f *testing.F) {
 			for n := 0; n < 16 && !p.done(); n++ {
 				editDir(p, d, list)
 			}
-			if d.contradicts() || d.mixed() {
+			if d.mixed() {
 				return
 			}
 			d.explain(t)
@@ -195,13 +195,6 @@ func structure(file []byte) (places []int) {
 	return places
 }
 
-// contradicts reports whether FRONT holds its sums and says what no log is: nothing
-// that reads it asks.
-func (d *dirImage) contradicts() bool {
-	f, _, err := segment.DecodeFront(d.files[segment.FrontName], "")
-	return err == nil && (f.First == 0 || f.Oldest == 0 || f.Oldest > max(1, f.Newest) || f.Newest > maxID)
-}
-
 // mixed reports whether FRONT is lost and there are segments of more than one log: which
 // of them it is nothing says.
 func (d *dirImage) mixed() bool {
@@ -271,11 +264,9 @@ func openDir(t *testing.T, mem *vfs.Mem, how byte, dirs bool) {
 		return
 	}
 	s := lookAt(t, l)
-	if s.view.First == 0 { // no record has that LSN: FRONT was forged, or is lost
-		return
-	}
-	require.False(t, plan != nil && whole && s.err != nil && !excused(l, s), "verify finds nothing, and reading: %v", s.err)
-	if o.Recovery == wal.PointInTime && !excused(l, s) {
+	require.NotZero(t, s.view.First, "no record has that LSN")
+	require.False(t, plan != nil && whole && s.err != nil, "verify finds nothing, and reading: %v", s.err)
+	if o.Recovery == wal.PointInTime {
 		require.NoError(t, s.err, "PointInTime has verified all")
 	}
 	isReference(t, left, l, s, whole)
@@ -287,7 +278,7 @@ func openDir(t *testing.T, mem *vfs.Mem, how byte, dirs bool) {
 		full.SetLimit(full.Used())
 		noSpace(t, full, o, s)
 	}
-	if !dirs && (how>>5&1 == 1 || settles(l, o.Recovery)) {
+	if !dirs {
 		goesOn(t, left, l, s, how>>5)
 	}
 }
@@ -359,7 +350,7 @@ func FuzzRecoverStructured(f *testing.F) {
 			for n := 0; n < 6 && !p.done(); n++ {
 				damage(p, d, how&8 != 0)
 			}
-			if d.contradicts() || d.mixed() {
+			if d.mixed() {
 				return
 			}
 			d.explain(t)
@@ -516,19 +507,15 @@ func recoverDamaged(t *testing.T, d *dirImage, how byte) {
 		return
 	}
 	s := lookAt(t, l)
-	if s.view.First == 0 { // no record has that LSN: FRONT was forged, or is lost
-		return
-	}
-	if err == nil && plan.Refusal() == nil && !(forged && excused(l, s)) {
+	require.NotZero(t, s.view.First, "no record has that LSN")
+	if err == nil && plan.Refusal() == nil {
 		require.NoError(t, s.err, "verify finds nothing, and there should be %d to %d in %v: %s", s.view.First, s.last, l.Segments(), s.report)
 	}
 	isReference(t, left, l, s, err == nil && plan.Refusal() == nil && len(plan.Report.Corruptions) == 0)
 	if !forged {
 		isPrefix(t, b, s, strict)
 	}
-	if how>>4&1 == 1 || settles(l, o.Recovery) {
-		goesOn(t, left, l, s, how>>4)
-	}
+	goesOn(t, left, l, s, how>>4)
 }
 
 // isPrefix fails t unless what a log shows is what it was, up to some record.

@@ -341,19 +341,6 @@ func understood(t *testing.T, err error) {
 	}
 }
 
-// excused reports whether FRONT says a first LSN that no segment has, with sums that
-// hold: only a reader finds that.
-func excused(l *wal.Log, s seen) bool {
-	list := l.Segments()
-	return len(list) > 0 && list[0].First > s.view.First && len(s.view.Records) == 0
-}
-
-// settles reports whether a log that was opened in this mode is settled before anything
-// is appended: not if PointInTime found that all of it is gone.
-func settles(l *wal.Log, mode wal.RecoveryMode) bool {
-	return mode != wal.PointInTime || len(l.Segments()) > 0
-}
-
 // goesOn appends to the log that l is, which showed s, ends it in one of two ways, and
 // opens it again, twice.
 func goesOn(t *testing.T, mem *vfs.Mem, l *wal.Log, s seen, how byte) {

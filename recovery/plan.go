@@ -150,7 +150,9 @@ func examine(cfg Config) (*Plan, error) {
 		}
 		return p, nil
 	}
-	p.NextID = max(p.NextID, p.Front.Newest+1)
+	if p.NextID = max(p.NextID, p.Front.Newest+1); p.NextID > segment.MaxID {
+		return nil, fmt.Errorf("recovery: %s: no id is left behind it: %w", segment.Path(cfg.Dir, d.highest()), fs.ErrInvalid)
+	}
 	if cfg.Mode == PointInTime {
 		err = p.salvage(d)
 	} else {

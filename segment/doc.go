@@ -225,10 +225,12 @@
 // # 8. FRONT
 //
 // 8192 bytes: two slots of 4096. A change is written into one, synced, and then
-// into the other and synced. A slot is valid if and only if
-// magic, version, sum and incompat are right. The valid slot with the higher
-// generation counts, of equal ones the first. If neither is valid, FRONT is of a
-// newer version or damaged by the rule of section 3.
+// into the other and synced. A slot is valid if and only if magic, version, sum and
+// incompat are right, and length is in range. The valid slot with the higher
+// generation counts, of equal ones the first. If neither is valid, FRONT is of a newer
+// version or damaged by the rule of section 3. It is damaged, too, if in the slot that
+// counts first or oldest is 0, oldest is above both newest and 1, or newest is not
+// below 2^63.
 //
 //	off   name        type      meaning
 //	0     magic       8 bytes   "TIDEFRNT"
@@ -241,7 +243,7 @@
 //	56    oldest      u64       segments with a lower id are leftovers
 //	64    newest      u64       the newest segment when this was written
 //	72    trimmed     u64       a segment of which the file was made shorter; 0: none
-//	80    length      u64       how short that file may be, in bytes
+//	80    length      u64       how short that file may be, in bytes; at most 2^35
 //	88    -           4000      zero
 //	4088  sum         u64       H(bytes 0 to 4087 || offset of the slot as u64)
 //

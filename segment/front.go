@@ -130,6 +130,9 @@ func checkSlot(b []byte, off int64) string {
 	if x := binary.LittleEndian.Uint64(b[frtIncompat:]); x != 0 {
 		return fmt.Sprintf("feature word %#x", x)
 	}
+	if binary.LittleEndian.Uint64(b[frtLength:]) > uint64(maxSegmentBytes) {
+		return damaged
+	}
 	return ""
 }
 

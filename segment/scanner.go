@@ -97,11 +97,12 @@ func (s *Scanner) StartAt(r io.ReaderAt, path string, h Header, limit, off int64
 	}
 }
 
-// SetLimit raises the limit. A scan that stopped at the old one goes on.
+// SetLimit raises the limit. A scan that stopped at the old one, be it inside a group,
+// goes on.
 func (s *Scanner) SetLimit(limit int64) {
 	if s.limit < limit {
+		s.ended = s.ended && (s.stop.Off != s.limit || s.stop.Kind > StopInvalid)
 		s.limit = limit
-		s.ended = s.ended && s.stop.Kind != StopLimit
 	}
 }
 

@@ -322,6 +322,7 @@ func (l *Log) throwAway(r *round) {
 		for _, o := range ops {
 			if o.seq >= r.cutFrom && !o.waits {
 				l.mu.lost = r.cutErr
+				l.mu.untold.add(o.seq, r.cutErr)
 			}
 		}
 	}

@@ -105,3 +105,42 @@ func (l *Log) refused(r *round, err error) error {
 	}
 	return noSpace(err)
 }
+
+// untold are the appends that were thrown away for want of space and of which nobody
+// was told. A Wait tells of its own append alone, so that a Sync of another goroutine,
+// which says that all before it is durable, still has to tell of the others.
+type untold struct {
+	err   error           // of the last that was thrown away
+	seqs  map[uint64]bool // their places in the stream
+	many  bool            // there are more than seqs holds
+	times uint64          // how often something was thrown away
+}
+
+// maxUntold bounds the memory of those that nobody asks about.
+const maxUntold = 1 << 12
+
+func (u *untold) add(seq uint64, err error) {
+	u.err = err
+	u.times++
+	if len(u.seqs) == maxUntold {
+		u.many = true
+		return
+	}
+	if u.seqs == nil {
+		u.seqs = map[uint64]bool{}
+	}
+	u.seqs[seq] = true
+}
+
+func (u *untold) told(seq uint64) { delete(u.seqs, seq) }
+
+// take returns the error of those that nobody was told of, or that were thrown away
+// since times was before, and forgets them.
+func (u *untold) take(before uint64) error {
+	if len(u.seqs) == 0 && !u.many && u.times == before {
+		return nil
+	}
+	clear(u.seqs)
+	u.many = false
+	return u.err
+}

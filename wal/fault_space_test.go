@@ -163,3 +163,20 @@ func TestWriteWithoutSpaceIsTakenBack(t *testing.T) {
 		})
 	}
 }
+
+// TestSyncHidesNoLossThatAnotherWasTold: a Sync that began behind an append does not
+// succeed if that append was thrown away, whoever else was told of the loss.
+func TestSyncHidesNoLossThatAnotherWasTold(t *testing.T) {
+	faulty := vfs.NewFaulty(vfs.NewMem())
+	l := openAt(t, "log", Options{FS: faulty, SegmentSize: small})
+	requireAppend(t, l.Log, string(make([]byte, 3000)))
+	faulty.Set(vfs.Fault{Sticky: true, Err: syscall.ENOSPC, Match: func(c vfs.Call) bool { return c.Op == vfs.Create }})
+	mine, err := l.AppendAsync(make([]byte, 3000))
+	require.NoError(t, err)
+	other, err := l.AppendAsync(make([]byte, 3000)) // of another goroutine, which waits for it
+	require.NoError(t, err)
+	require.ErrorIs(t, other.Wait(t.Context()), ErrNoSpace)
+	require.ErrorIs(t, l.Sync(), ErrNoSpace)
+	require.NoError(t, l.Sync(), "and only once")
+	require.ErrorIs(t, mine.Wait(t.Context()), ErrNoSpace)
+}

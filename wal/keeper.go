@@ -2,6 +2,7 @@ package wal
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -141,6 +142,9 @@ func (k *keeper) create(l *Log) (*segment.Writer, error) {
 	id := k.mu.nextID
 	k.mu.nextID++
 	k.mu.Unlock()
+	if id > segment.MaxID {
+		return nil, &fatalError{errors.New("no segment id is left")}
+	}
 	salt, err := randomWord()
 	if err != nil {
 		return nil, &notReadyError{err}

@@ -60,6 +60,7 @@ type Log struct {
 		failed  error  // sticky; wraps ErrFailed
 		stalled error  // no space: the next append looks for some first
 		lost    error  // appends that nobody waited for were thrown away, and nobody was told yet
+		untold  untold // which of them a Sync must tell of
 		holds   map[*Hold]LSN
 		closed  bool
 		stats   Stats
@@ -244,19 +245,23 @@ func (p Pending) Wait(ctx context.Context) error {
 		if err == p.log.mu.lost {
 			p.log.mu.lost = nil // it has been told
 		}
+		p.log.mu.untold.told(p.seq)
 	}
 	return err
 }
 
 // Sync returns once all that was ordered before it is durable. If an append that
-// nobody waited for was thrown away for want of space, Sync returns that error,
-// once.
+// nobody waited for was thrown away for want of space, and its own Wait has not said
+// so, Sync returns that error, once.
 func (l *Log) Sync() error {
+	l.mu.Lock()
+	before := l.mu.untold.times
+	l.mu.Unlock()
 	err := l.exclusive(func(r *round) error { return l.mark(r, false) })
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if lost := l.mu.lost; lost != nil {
-		l.mu.lost = nil
+	l.mu.lost = nil
+	if lost := l.mu.untold.take(before); lost != nil {
 		return lost
 	}
 	return err

@@ -298,7 +298,7 @@ func (l *Log) shut() error {
 	}
 	l.mu.Lock()
 	l.settle(r)
-	lost := l.mu.lost
+	lost := l.mu.untold.take(l.mu.untold.times)
 	l.mu.lost = nil
 	if l.mu.failed != nil {
 		return l.mu.failed

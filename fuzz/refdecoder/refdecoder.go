@@ -119,6 +119,9 @@ func decodeSlot(file []byte, off int) (Front, Verdict) {
 	if v := judge(b, "TIDEFRNT", sum == u64(b[4088:]), u64(b[16:]) == 0); v != Valid {
 		return Front{}, v
 	}
+	if u64(b[80:]) > 1<<35 {
+		return Front{}, Damaged
+	}
 	return Front{[16]byte(b[24:40]), u64(b[40:]), u64(b[48:]), u64(b[56:]), u64(b[64:]), u64(b[72:]), u64(b[80:])}, Valid
 }
 
