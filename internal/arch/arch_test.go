@@ -29,6 +29,7 @@ var diagram = []struct{ pkg, imports string }{
 	{"bench", "wal internal/vfs"},
 	{"fuzz/soak", "wal segment internal/vfs"},
 	{"fuzz", core},
+	{"fuzz/kill", "wal internal/vfs"},
 	{"fuzz/refdecoder", ""}, // a second reading of the format: it must not share the first one's mistakes
 	{"wal/waltest", "wal internal/vfs"},
 	{"wal", "recovery segment internal/vfs"},
