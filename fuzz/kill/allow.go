@@ -28,8 +28,7 @@ func (s state) allow(found state, foundMeta []byte, ops []*entry, power bool) (I
 		return 0, err
 	}
 	for _, e := range ops {
-		promised := e.fate == durable || e.fate == handed && !power
-		if promised && e.N > 0 && at[e.ID] == 0 && e.first+wal.LSN(e.N) > found.first {
+		if e.promised(power) && e.N > 0 && at[e.ID] == 0 && e.first+wal.LSN(e.N) > found.first {
 			return 0, fmt.Errorf("%v was acknowledged at LSN %d, and is lost", e, e.first)
 		}
 	}
@@ -52,7 +51,7 @@ func (s state) allowFirst(first wal.LSN, ops []*entry) error {
 		return nil
 	}
 	for _, e := range ops {
-		if e.Kind == Front && e.fate == underWay && e.Arg == first && first > least {
+		if e.Kind == Front && e.fate <= late && e.Arg == first && first > least {
 			return nil
 		}
 	}
@@ -144,7 +143,7 @@ func (s state) allowMeta(found state, foundMeta []byte, ops []*entry, at map[ID]
 	}
 	if known+1 < found.first && first < found.first { // a truncation dropped records of which nobody told
 		for _, e := range ops {
-			if e.Kind.setsMeta() && e.fate == underWay && e.first == 0 && same(foundMeta, e.ID) {
+			if e.Kind.setsMeta() && e.fate <= late && e.first == 0 && same(foundMeta, e.ID) {
 				return e.ID, nil
 			}
 		}

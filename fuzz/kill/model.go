@@ -12,14 +12,18 @@ import (
 // Model is what a log must be, by the reports of those who wrote it. It is for one
 // goroutine.
 type Model struct {
-	Records int // acknowledged, in all reports so far
-	Lost    int // records under way that were not there when the log was opened
-	Found   int // and that were
+	Records int // acknowledged as durable, in all reports so far
+	Copied  int // acknowledged as handed to the operating system
+	Lost    int // not acknowledged as durable, and not there when the log was opened
+	Found   int // nor these, which were
+	Late    int // acknowledged as durable by a disk that was going
+	Gone    int // of these, not there when the log was opened
 
 	base state    // durable, and all of it known
 	ops  []*entry // called since, in that order
 	byID map[ID]*entry
-	line int // of the report
+	done map[ID]bool // in the base, or dropped by what is
+	line int         // of the report
 }
 
 // entry is an operation that was called.
@@ -36,6 +40,7 @@ type fate uint8
 
 const (
 	underWay fate = iota // nothing; or that the outcome is unknown
+	late                 // that it is done, by a disk that was going: it may be
 	handed               // that the end of the process will not take it
 	durable              // that a power loss will not take it
 	refused              // that it is certainly not in the log
@@ -52,7 +57,7 @@ func (s state) last() wal.LSN { return s.first + wal.LSN(len(s.records)) - 1 }
 
 // NewModel returns the model of a log that is yet to be made, with that first LSN.
 func NewModel(first wal.LSN) *Model {
-	return &Model{base: state{first: first}, byID: map[ID]*entry{}}
+	return &Model{base: state{first: first}, byID: map[ID]*entry{}, done: map[ID]bool{}}
 }
 
 // Line reads one line of a report.
@@ -63,7 +68,9 @@ func NewModel(first wal.LSN) *Model {
 //	a ID LSN                      it is durable
 //	u ID                          it has no known outcome
 //	r ID                          it is certainly not in the log
-func (m *Model) Line(text string) error {
+//
+// An acknowledgement that is late proves nothing of the disk.
+func (m *Model) Line(text string, late bool) error {
 	var letter, kind byte
 	var id ID
 	var n int
@@ -78,6 +85,10 @@ func (m *Model) Line(text string) error {
 		return nil
 	case letter == 'o' && got == 3:
 		return m.Placed(id, arg)
+	case letter == 'h' && got == 3 && late:
+		return m.Placed(id, arg)
+	case letter == 'a' && got == 3 && late:
+		return m.Done(id, arg)
 	case letter == 'h' && got == 3:
 		return m.Handed(id, arg)
 	case letter == 'a' && got == 3:
@@ -107,6 +118,9 @@ func (m *Model) Handed(id ID, first wal.LSN) error { return m.returned(id, first
 // Durable notes that an operation returned, and is durable.
 func (m *Model) Durable(id ID, first wal.LSN) error { return m.returned(id, first, durable) }
 
+// Done notes that an operation returned, and is durable if the disk was still there.
+func (m *Model) Done(id ID, first wal.LSN) error { return m.returned(id, first, late) }
+
 // Refused notes that an operation is certainly not in the log.
 func (m *Model) Refused(id ID) error { return m.returned(id, 0, refused) }
 
@@ -117,6 +131,10 @@ func (m *Model) returned(id ID, first wal.LSN, f fate) error {
 	m.line++
 	e := m.byID[id]
 	switch {
+	case m.done[id] && f == refused:
+		return fmt.Errorf("operation %x was durable, and is refused", uint64(id))
+	case m.done[id]:
+		return nil
 	case e == nil:
 		return fmt.Errorf("operation %x returned and was not called", uint64(id))
 	case e.first != 0 && first != 0 && e.first != first:
@@ -127,8 +145,14 @@ func (m *Model) returned(id ID, first wal.LSN, f fate) error {
 	if first != 0 && e.first == 0 {
 		e.first, e.placed = first, m.line
 	}
-	if e.N > 0 && e.fate == underWay && (f == handed || f == durable) {
+	switch {
+	case e.fate != underWay:
+	case f == durable:
 		m.Records += e.N
+	case f == handed:
+		m.Copied += e.N
+	case f == late:
+		m.Late += e.N
 	}
 	e.fate = max(e.fate, f)
 	if f != durable {
@@ -156,6 +180,9 @@ func (m *Model) settle(e *entry) error {
 	}
 	if err != nil {
 		return fmt.Errorf("%v returned: %w", e, err)
+	}
+	for _, e := range m.ops {
+		m.done[e.ID] = true
 	}
 	m.base, m.ops, m.byID = s, nil, map[ID]*entry{}
 	return nil
@@ -238,31 +265,51 @@ func (m *Model) Check(v View, power bool) error {
 		records[i] = r
 	}
 	found := state{first: v.First, records: records}
-	var last *entry // alone, and under way
-	ops := m.ops
-	if n := len(ops); n > 0 && ops[n-1].Kind.alone() {
-		last, ops = ops[n-1], ops[:n-1]
-	}
-	meta, err := m.base.allow(found, v.Meta, ops, power)
-	if last != nil && last.fate != refused && err != nil {
-		if s, aerr := m.base.after(ops); aerr == nil {
-			if s, aerr = s.apply(last); aerr == nil {
-				if meta, aerr = s.allow(found, v.Meta, nil, power); aerr == nil {
-					err = nil
-				}
-			}
-			if aerr != nil {
-				err = fmt.Errorf("%w\nor, if %v was done: %w", err, last, aerr)
-			}
-		}
-	}
+	meta, err := m.match(found, v.Meta, power)
 	if err != nil {
 		return fmt.Errorf("the log is not what may be left: %w\n%s", err, m.describe(v))
 	}
 	m.count(found)
 	found.meta = meta
-	m.base, m.ops, m.byID = found, nil, map[ID]*entry{}
+	m.base, m.ops, m.byID, m.done = found, nil, map[ID]*entry{}, map[ID]bool{}
 	return nil
+}
+
+// match returns an error unless found may be left, and the operation of its meta.
+func (m *Model) match(found state, meta []byte, power bool) (ID, error) {
+	rest := slices.DeleteFunc(slices.Clone(m.ops), func(e *entry) bool {
+		return e.Kind == Close || e.Kind.alone() && e.fate == refused
+	})
+	s, why := m.base, ""
+	for {
+		next := slices.IndexFunc(rest, func(e *entry) bool { return e.Kind.alone() })
+		if next < 0 {
+			next = len(rest)
+		}
+		id, err := s.allow(found, meta, rest[:next], power)
+		if i := slices.IndexFunc(rest[next:], func(e *entry) bool { return e.promised(power) }); i >= 0 {
+			err = fmt.Errorf("%v was acknowledged, and %v before it was not done", rest[next+i], rest[next])
+		}
+		if err == nil || next == len(rest) {
+			if err != nil {
+				err = fmt.Errorf("%s%w", why, err)
+			}
+			return id, err
+		}
+		why += fmt.Sprintf("%v\nor, if %v was done: ", err, rest[next])
+		if s, err = s.after(rest[:next]); err == nil {
+			s, err = s.apply(rest[next])
+		}
+		if err != nil {
+			return 0, fmt.Errorf("%s%w", why, err)
+		}
+		rest = rest[next+1:]
+	}
+}
+
+// promised reports whether the operation must be there.
+func (e *entry) promised(power bool) bool {
+	return e.fate == durable || e.fate == handed && !power
 }
 
 // count notes what became of the records under way.
@@ -278,6 +325,9 @@ func (m *Model) count(found state) {
 			m.Found += e.N
 		case e.first == 0 || e.first > found.last():
 			m.Lost += e.N
+			if e.fate == late {
+				m.Gone += e.N
+			}
 		}
 	}
 }
@@ -300,5 +350,12 @@ func (o Op) String() string {
 
 // String returns what was told.
 func (f fate) String() string {
-	return [...]string{"under way", "handed", "durable", "refused"}[f]
+	return [...]string{"under way", "late", "handed", "durable", "refused"}[f]
+}
+
+// add adds the counts of another model.
+func (m *Model) add(other *Model) {
+	m.Records, m.Copied = m.Records+other.Records, m.Copied+other.Copied
+	m.Lost, m.Found = m.Lost+other.Lost, m.Found+other.Found
+	m.Late, m.Gone = m.Late+other.Late, m.Gone+other.Gone
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,8 +86,22 @@ type process struct {
 	model   *Model
 	counts  map[string]int // lines by the letter they begin with, and calls by "i" and their kind
 	tid     int
+	out     *counted
+	lateAt  int64 // lines that begin there in the report, or behind, count as late; 0: none
 	err     error // of the report
 	stopped bool  // the report has ended
+}
+
+// counted is a pipe that knows how many bytes were read from it.
+type counted struct {
+	*os.File
+	n atomic.Int64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.File.Read(b)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // start starts a process that does j.
@@ -106,14 +121,17 @@ func start(t *testing.T, m *Model, j job) *process {
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Start())
 	t.Cleanup(func() { _ = p.cmd.Process.Kill() })
-	go p.read(out)
+	p.out = &counted{File: out.(*os.File)}
+	go p.read()
 	return p
 }
 
-func (p *process) read(out io.Reader) {
-	lines := bufio.NewScanner(out)
+func (p *process) read() {
+	at := int64(0)
+	lines := bufio.NewScanner(p.out)
 	for lines.Scan() {
-		p.line(lines.Text())
+		p.line(at, lines.Text())
+		at += int64(len(lines.Text())) + 1
 	}
 	p.mu.Lock()
 	p.stopped = true
@@ -122,7 +140,8 @@ func (p *process) read(out io.Reader) {
 	close(p.ended)
 }
 
-func (p *process) line(text string) {
+// line reads the line that begins at that byte.
+func (p *process) line(at int64, text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.news.Broadcast()
@@ -134,7 +153,7 @@ func (p *process) line(text string) {
 	if f := strings.Fields(text); text[0] == 'i' && len(f) > 2 {
 		p.counts["i"+f[2]]++
 	}
-	if err := p.model.Line(text); err != nil && p.err == nil {
+	if err := p.model.Line(text, p.lateAt > 0 && at >= p.lateAt); err != nil && p.err == nil {
 		p.err = err
 	}
 }
@@ -150,13 +169,13 @@ func (p *process) until(what string, n int) bool {
 	return p.counts[what] >= n
 }
 
-// patience is a time that only a process that hangs takes.
-const patience = time.Minute
+// hang is a time that only a process that hangs takes.
+const hang = time.Minute
 
 // end waits until the process has ended by itself, or was killed. The error is of its
 // report, or what the process itself complains about.
 func (p *process) end() error {
-	timer := time.AfterFunc(patience, func() { _ = p.cmd.Process.Kill() })
+	timer := time.AfterFunc(hang, func() { _ = p.cmd.Process.Kill() })
 	<-p.ended
 	err := p.cmd.Wait()
 	if !timer.Stop() {

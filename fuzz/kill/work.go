@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -38,7 +39,7 @@ type worker struct {
 	report io.Writer
 	ids    atomic.Uint64
 	failed atomic.Bool
-
+	denied atomic.Int64 // operations refused since the last success
 	// Held for reading during each operation, and for writing during one that is alone.
 	mu    sync.RWMutex
 	log   *wal.Log
@@ -78,9 +79,13 @@ func (w Work) Run(fsys wal.FS, report io.Writer) error {
 	return errors.Join(errors.Join(all...), k.end())
 }
 
+// patience is how many operations in a row are refused before there is no hope: a disk
+// that is gone looks like a full one until something is synced.
+const patience = 50
+
 // loop does random operations until the log has failed.
 func (k *worker) loop(rnd *rand.Rand) error {
-	for !k.failed.Load() {
+	for !k.failed.Load() && k.denied.Load() < patience {
 		if err := k.do(Kind(k.Ops[rnd.IntN(len(k.Ops))]), rnd); err != nil {
 			return err
 		}
@@ -193,6 +198,9 @@ func (k *worker) called(op Op) (Op, error) {
 
 // returned reports what became of an operation.
 func (k *worker) returned(op Op, first wal.LSN, durable bool, err error) error {
+	if err == nil {
+		k.denied.Store(0)
+	}
 	switch {
 	case err == nil && (durable || k.Sync == wal.SyncAlways):
 		return k.say("a %d %d", op.ID, first)
@@ -202,17 +210,18 @@ func (k *worker) returned(op Op, first wal.LSN, durable bool, err error) error {
 	if cerr := k.cause(err); cerr != nil {
 		return fmt.Errorf("%v: %w", op, cerr)
 	}
+	k.denied.Add(1)
 	switch {
 	case errors.Is(err, wal.ErrUnknownOutcome):
 		k.failed.Store(true)
 		return k.say("u %d", op.ID)
 	case errors.Is(err, wal.ErrFailed):
 		k.failed.Store(true)
-		return k.say("r %d", op.ID)
-	case errors.Is(err, wal.ErrNoSpace):
-		return k.say("r %d", op.ID)
+	case errors.Is(err, wal.ErrNoSpace), errors.As(err, new(*fs.PathError)): // the latter is of reading what a truncation must know
+	default:
+		return fmt.Errorf("%v: not an error that is documented: %w", op, err)
 	}
-	return fmt.Errorf("%v: not an error that is documented: %w", op, err)
+	return k.say("r %d", op.ID)
 }
 
 // cause returns an error unless err wraps the error of the system that it must.

@@ -44,10 +44,13 @@ func (k *worker) do(kind Kind, rnd *rand.Rand) error {
 	case Close:
 		err = k.reopen()
 	}
-	if err == nil && k.log != nil && errors.Is(k.log.Err(), wal.ErrNoSpace) {
-		err = k.resolve()
+	if err != nil || k.log == nil {
+		return err
 	}
-	return err
+	if stalled := k.log.Err(); stalled != nil && !errors.Is(stalled, wal.ErrFailed) {
+		return k.resolve()
+	}
+	return nil
 }
 
 // call reports an operation that returns when all before it is durable.
