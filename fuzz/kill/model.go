@@ -256,23 +256,36 @@ func (s state) apply(e *entry) (state, error) {
 // synced may be gone; else only the process ended. If there is none, the log is v from
 // now on.
 func (m *Model) Check(v View, power bool) error {
-	records := make([]Rec, len(v.Records))
-	for i, data := range v.Records {
-		r, err := parse(data)
-		if err != nil {
-			return fmt.Errorf("LSN %d: %w", v.First+wal.LSN(i), err)
-		}
-		records[i] = r
+	found, err := v.state()
+	if err != nil {
+		return err
 	}
-	found := state{first: v.First, records: records}
 	meta, err := m.match(found, v.Meta, power)
 	if err != nil {
 		return fmt.Errorf("the log is not what may be left: %w\n%s", err, m.describe(v))
 	}
 	m.count(found)
 	found.meta = meta
-	m.base, m.ops, m.byID, m.done = found, nil, map[ID]*entry{}, map[ID]bool{}
+	m.begin(found)
 	return nil
+}
+
+// begin makes s what the log is, durably.
+func (m *Model) begin(s state) {
+	m.base, m.ops, m.byID, m.done = s, nil, map[ID]*entry{}, map[ID]bool{}
+}
+
+// state returns v as the model knows logs, but for its meta.
+func (v View) state() (state, error) {
+	s := state{first: v.First, records: make([]Rec, len(v.Records))}
+	for i, data := range v.Records {
+		r, err := parse(data)
+		if err != nil {
+			return s, fmt.Errorf("LSN %d: %w", v.First+wal.LSN(i), err)
+		}
+		s.records[i] = r
+	}
+	return s, nil
 }
 
 // match returns an error unless found may be left, and the operation of its meta.
