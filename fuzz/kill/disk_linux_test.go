@@ -136,8 +136,10 @@ func (d *disk) on() {
 	if d.repairs {
 		d.run("losetup", "-d", d.dev)
 		require.NoError(d.t, os.Rename(d.image+".cut", d.image))
+		d.run("cp", "--sparse=always", d.image, d.image+".before")
 		d.attach()
 		out, err := exec.Command("e2fsck", "-fy", d.dev).CombinedOutput()
+		require.NoError(d.t, os.WriteFile(d.image+".e2fsck", out, 0o644))
 		if exit := (*exec.ExitError)(nil); err != nil {
 			require.ErrorAs(d.t, err, &exit)
 			require.Less(d.t, exit.ExitCode(), 4, "e2fsck: %s", out)
@@ -146,11 +148,13 @@ func (d *disk) on() {
 	d.mountIt()
 }
 
-// keep copies the image to where it stays, and returns where.
+// keep copies the image, and what it was before it was repaired, to where it stays, and
+// returns where.
 func (d *disk) keep() string {
 	kept, err := os.MkdirTemp("", "tidemark-image-")
+	files, _ := filepath.Glob(d.image + "*") // the pattern is a good one
 	if err == nil {
-		err = exec.Command("cp", "--sparse=always", d.image, kept).Run()
+		err = exec.Command("cp", append([]string{"--sparse=always", "-t", kept}, files...)...).Run()
 	}
 	return fmt.Sprintf("%s (%v)", kept, err)
 }

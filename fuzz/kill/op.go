@@ -71,7 +71,7 @@ const headSize = 16 + 1 + 4 + 1 + 4 + 1
 // Data returns record i of the n of an operation: its head, and bytes that follow from
 // it, 30 to 10,000 in all.
 func Data(id ID, i, n int) []byte {
-	seed := mix(uint64(id)<<8 + uint64(i))
+	seed := mix(uint64(id) ^ mix(uint64(i)<<16+uint64(n)))
 	size := headSize + 3 + int(seed%200)
 	switch seed >> 32 % 64 {
 	case 0:

@@ -66,25 +66,28 @@ type traced struct {
 }
 
 func newTraced(t *testing.T, i int) *traced {
-	if _, err := exec.LookPath("strace"); err != nil {
-		t.Skip("NOT TESTED: a crash and an error at each call of the system, for there is no strace: apt-get install strace")
-	}
 	s := &traced{t: t, dir: t.TempDir(), work: scripts[i].work}
 	s.work.Dir = filepath.Join(s.dir, "log")
 	s.work.SegmentSize = cmp.Or(s.work.SegmentSize, 32<<10)
-	s.probe()
 	if scripts[i].torn {
 		s.tear()
 	}
 	return s
 }
 
-// probe skips the test where nobody may trace.
-func (s *traced) probe() {
+// needStrace skips the test where there is no strace, or it may not trace; at the scales
+// that are for machines of our own it must.
+func needStrace(t *testing.T) {
+	t.Helper()
 	out, err := exec.Command("strace", "-o", os.DevNull, "true").CombinedOutput()
-	if err != nil {
-		s.t.Skipf("NOT TESTED: a crash and an error at each call of the system, for strace may not trace: %v: %s", err, out)
+	if err == nil {
+		return
 	}
+	text := fmt.Sprintf("NOT TESTED: a crash and an error at each call of the system need strace (apt-get install strace) and leave to trace: %v: %s", err, out)
+	if scale.Of(t) >= scale.CI {
+		t.Fatal(text)
+	}
+	t.Skip(text)
 }
 
 // tear makes the log that the script begins with: a process was killed in the middle of
@@ -222,6 +225,7 @@ func (s *traced) count(calls []string) map[string]int {
 }
 
 func TestProcessKilledAtEachCallLosesNothing(t *testing.T) {
+	needStrace(t)
 	began := time.Now()
 	runs, calls, records := 0, 0, 0
 	for i := range scripts[:scale.Pick(t, 1, 2, len(scripts), len(scripts))] {
@@ -244,9 +248,12 @@ func TestProcessKilledAtEachCallLosesNothing(t *testing.T) {
 		})
 	}
 	t.Logf("%d processes killed, at the calls of %d; %d records acknowledged, 0 of them lost; %.1fs", runs, calls, records, time.Since(began).Seconds())
+	require.GreaterOrEqual(t, runs, scale.Pick(t, 5, 20, 500, 500))
+	require.GreaterOrEqual(t, records, runs)
 }
 
 func TestErrorOfEachCallIsReportedAsDocumented(t *testing.T) {
+	needStrace(t)
 	began := time.Now()
 	runs, told := 0, 0
 	for i := range scripts[:scale.Pick(t, 1, 1, len(scripts), len(scripts))] {
@@ -255,7 +262,7 @@ func TestErrorOfEachCallIsReportedAsDocumented(t *testing.T) {
 			counts := s.count(slices.Collect(maps.Keys(failing())))
 			for _, f := range failedAt[:scale.Pick(t, 1, 4, len(failedAt), len(failedAt))] {
 				s.work.Cause = f.errno
-				for n := 1; n <= counts[f.call]; n += scale.Pick(t, 9, 7, 3, 1) {
+				for n := 1; n <= counts[f.call]; n += scale.Pick(t, 9, 7, 5, 1) {
 					s.once(f.call, "error="+errnoNames[f.errno], n)
 				}
 			}
@@ -264,6 +271,8 @@ func TestErrorOfEachCallIsReportedAsDocumented(t *testing.T) {
 		})
 	}
 	t.Logf("%d errors of calls, of which %d were told to a caller; %.1fs", runs, told, time.Since(began).Seconds())
+	require.GreaterOrEqual(t, runs, scale.Pick(t, 1, 5, 200, 1_000))
+	require.GreaterOrEqual(t, told, runs/2)
 }
 
 // failing returns the calls that fail.

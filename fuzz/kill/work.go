@@ -98,19 +98,19 @@ func (k *worker) loop(rnd *rand.Rand) error {
 func (k *worker) once() error {
 	rnd := rand.New(rand.NewPCG(k.Seed, 0))
 	for _, letter := range k.Ops {
-		if err := k.do(Kind(letter), rnd); err != nil {
-			return err
+		for _, kind := range []Kind{Kind(letter), Kind(letter), Append} {
+			if err := k.do(kind, rnd); err != nil {
+				return err
+			}
+			if k.failed.Load() || k.log.Err() == nil {
+				break
+			}
 		}
 		if k.failed.Load() {
 			break
 		}
-		if k.log.Err() != nil {
-			if err := k.do(Kind(letter), rnd); err != nil {
-				return err
-			}
-			if err := k.log.Err(); err != nil && !k.failed.Load() {
-				return fmt.Errorf("there is space again, and the log does not go on: %w", err)
-			}
+		if err := k.log.Err(); err != nil {
+			return fmt.Errorf("there is space again, and the log does not go on: %w", err)
 		}
 	}
 	return k.end()
