@@ -7,10 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
 
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
 	"github.com/seed3918b8df/tidemark/wal"
 )
 
@@ -211,17 +215,39 @@ func (k *worker) returned(op Op, first wal.LSN, durable bool, err error) error {
 		return fmt.Errorf("%v: %w", op, cerr)
 	}
 	k.denied.Add(1)
+	if cerr := documented(err); cerr != nil {
+		return fmt.Errorf("%v: %w", op, cerr)
+	}
 	switch {
 	case errors.Is(err, wal.ErrUnknownOutcome):
 		k.failed.Store(true)
 		return k.say("u %d", op.ID)
 	case errors.Is(err, wal.ErrFailed):
 		k.failed.Store(true)
-	case errors.Is(err, wal.ErrNoSpace), errors.As(err, new(*fs.PathError)): // the latter is of reading what a truncation must know
-	default:
-		return fmt.Errorf("%v: not an error that is documented: %w", op, err)
 	}
 	return k.say("r %d", op.ID)
+}
+
+// documented returns an error unless err says what is documented of its cause: want of
+// space ends the log only in a sync and in FRONT, anything else always, but for the making
+// of a file, and for reading what a truncation must know.
+func documented(err error) error {
+	op, path := "", ""
+	if at := (*fs.PathError)(nil); errors.As(err, &at) {
+		op, path = at.Op, at.Path
+	} else if at := (*os.LinkError)(nil); errors.As(err, &at) {
+		op, path = at.Op, at.Old
+	}
+	ended := errors.Is(err, wal.ErrFailed) || errors.Is(err, wal.ErrUnknownOutcome)
+	full := vfs.IsNoSpace(err)
+	switch {
+	case ended && (!full || op == "sync" || filepath.Base(path) == segment.FrontName):
+	case !ended && errors.Is(err, wal.ErrNoSpace) && op != "sync" && (full || filepath.Ext(path) == segment.TempExt):
+	case !ended && !errors.Is(err, wal.ErrNoSpace) && (op == "read" || op == "open"):
+	default:
+		return fmt.Errorf("not an error that is documented of %s of %s: %w", op, path, err)
+	}
+	return nil
 }
 
 // cause returns an error unless err wraps the error of the system that it must.
