@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -242,7 +243,7 @@ func documented(err error) error {
 	full := vfs.IsNoSpace(err)
 	switch {
 	case ended && (!full || op == "sync" || filepath.Base(path) == segment.FrontName):
-	case !ended && errors.Is(err, wal.ErrNoSpace) && op != "sync" && (full || filepath.Ext(path) == segment.TempExt):
+	case !ended && errors.Is(err, wal.ErrNoSpace) && op != "sync" && (full || strings.Contains(err.Error(), "next segment: ")):
 	case !ended && !errors.Is(err, wal.ErrNoSpace) && (op == "read" || op == "open"):
 	default:
 		return fmt.Errorf("not an error that is documented of %s of %s: %w", op, path, err)
