@@ -122,7 +122,7 @@ func TestKilledProcessesLoseNothing(t *testing.T) {
 	t.Logf("%d processes killed while they wrote, %d records acknowledged, 0 of them lost; of those under way %d found, %d not; %.1fs",
 		killed, all.Records+all.Copied, all.Found, all.Lost, time.Since(began).Seconds())
 	require.Equal(t, want, killed)
-	require.GreaterOrEqual(t, all.Records+all.Copied, 50*killed)
+	require.GreaterOrEqual(t, all.Records+all.Copied, 5*killed)
 	require.Positive(t, all.Found+all.Lost, "nothing was under way when processes were killed")
 }
 
