@@ -36,10 +36,11 @@ type Fault struct {
 type Faulty struct {
 	FS
 
-	mu    sync.Mutex
-	fault Fault
-	calls int
-	hits  int
+	mu     sync.Mutex
+	fault  Fault
+	decide func(Call) (Fault, bool) // nil: the fault says
+	calls  int
+	hits   int
 }
 
 // NewFaulty returns base with no fault set.
@@ -53,17 +54,26 @@ func NewFaulty(base FS) *Faulty {
 func (f *Faulty) Set(fault Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fault, f.calls, f.hits = fault, 0, 0
+	f.fault, f.decide, f.calls, f.hits = fault, nil, 0, 0
+}
+
+// Decide replaces the fault by fn, which says of every call whether it fails, and how;
+// Match, At and Sticky of what it returns mean nothing. fn must not use the file system,
+// and calls of it do not overlap. The counts are set to 0.
+func (f *Faulty) Decide(fn func(Call) (Fault, bool)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fault, f.decide, f.calls, f.hits = Fault{}, fn, 0, 0
 }
 
 // Clear removes the fault. From then on all calls count; the counts stay what they are.
 func (f *Faulty) Clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.fault = Fault{At: -1}
+	f.fault, f.decide = Fault{At: -1}, nil
 }
 
-// Calls returns the number of matching calls since Set, the failed ones included.
+// Calls returns the number of matching calls since Set or Decide, the failed ones included.
 // Where no fault was set, all match.
 func (f *Faulty) Calls() int {
 	f.mu.Lock()
@@ -71,7 +81,7 @@ func (f *Faulty) Calls() int {
 	return f.calls
 }
 
-// Hits returns the number of calls since Set that were made to fail.
+// Hits returns the number of calls since Set or Decide that were made to fail.
 func (f *Faulty) Hits() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -87,6 +97,13 @@ func (f *Faulty) pick(c Call) (Fault, bool) {
 	}
 	n := f.calls
 	f.calls++
+	if f.decide != nil {
+		fault, fails := f.decide(c)
+		if fails {
+			f.hits++
+		}
+		return fault, fails
+	}
 	if f.fault.At < 0 || n < f.fault.At || n > f.fault.At && !f.fault.Sticky {
 		return Fault{}, false
 	}

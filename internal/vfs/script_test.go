@@ -18,7 +18,8 @@ import (
 //
 //	create a      write a 0 text      alloc a 8      trunc a 2      sync a
 //	rename a b    remove a            link a b       mkdir d        syncdir d
-//	lock a        fail a (a sync that fails)
+//	lock a        fail a (a sync that fails)       revert a (so does this one)
+//	evict a 4 0   (of the unit at 4 the disk has what it had before, or the n-th since)
 func play(t *testing.T, c *vfs.Crash, script ...string) {
 	t.Helper()
 	for _, line := range script {
@@ -64,6 +65,16 @@ func step(c *vfs.Crash, w []string) error {
 		return c.SyncDir(w[1])
 	case "fail":
 		return c.FailSync(w[1])
+	case "revert":
+		return c.RevertSync(w[1])
+	case "evict":
+		c.Evict(func(name string, off int64, n int) int {
+			if name == w[1] && off == num(2) {
+				return min(int(num(3)), n-1)
+			}
+			return -1
+		})
+		return nil
 	case "lock":
 		l, err := c.Lock(w[1])
 		if err != nil {

@@ -233,6 +233,30 @@ func TestFaultShortensWrites(t *testing.T) {
 	require.Equal(t, 2, n)
 }
 
+func TestFaultsAreDecidedCallByCall(t *testing.T) {
+	f, tr, file := faulty(t, vfs.Fault{})
+	f.Decide(func(c vfs.Call) (vfs.Fault, bool) {
+		return vfs.Fault{Err: syscall.EDQUOT, Short: int(c.Size) - 1}, c.Op == vfs.WriteAt && c.Off > 0
+	})
+	_, err := file.WriteAt([]byte("AB"), 0)
+	require.NoError(t, err)
+	for _, text := range []string{"CD", "EFG"} {
+		n, err := file.WriteAt([]byte(text), 2)
+		require.ErrorIs(t, err, syscall.EDQUOT)
+		require.Equal(t, len(text)-1, n)
+	}
+	require.Equal(t, "write a 0+2\nwrite a 2+1\nwrite a 2+2\n", tr.Take())
+	require.Equal(t, 3, f.Calls())
+	require.Equal(t, 2, f.Hits())
+	f.Clear()
+	_, err = file.WriteAt([]byte("CD"), 2)
+	require.NoError(t, err)
+	f.Decide(func(vfs.Call) (vfs.Fault, bool) { return vfs.Fault{}, true })
+	require.ErrorIs(t, file.Sync(), syscall.EIO)
+	f.Set(vfs.Fault{At: -1})
+	require.NoError(t, file.Sync())
+}
+
 func TestFailingCloseCloses(t *testing.T) {
 	f, _, file := faulty(t, vfs.Fault{Match: func(c vfs.Call) bool { return c.Op == vfs.Close }, Sticky: true})
 	require.ErrorIs(t, file.Close(), syscall.EIO)
