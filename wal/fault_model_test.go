@@ -95,6 +95,30 @@ func (m *model) worlds(powerLoss bool) map[string]bool {
 	return all
 }
 
+// least returns what the log is if nothing happened that may not have.
+func (m *model) least() world {
+	from := 0
+	for i, op := range m.ops {
+		if op.fate >= fateHanded {
+			from = i + 1
+		}
+	}
+	w := m.start
+	for _, op := range m.ops[:from] {
+		if op.fate != fateNone {
+			w = op.apply(w)
+		}
+	}
+	return w
+}
+
+// only reports whether all that may have happened or not is of that kind.
+func (m *model) only(kind string) bool {
+	return !slices.ContainsFunc(m.ops, func(op operation) bool {
+		return (op.fate == fateOpen || op.fate == fateMaybe) && !strings.HasPrefix(op.what, kind)
+	})
+}
+
 // addInAnyOrder adds what w is after any of the operations, in any order.
 func addInAnyOrder(all map[string]bool, w world, ops []operation) {
 	all[w.String()] = true

@@ -5,38 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"sync"
-	"syscall"
+	"sync/atomic"
 	"testing/synctest"
 	"time"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
 )
 
 // faultOptions are those of the logs that faults are injected in.
 var faultOptions = Options{SegmentSize: MinSegmentSize, MaxRecordSize: 64 << 10}
-
-// injected is a fault: from call number at on, of all calls or of those of the
-// same kind, or only that one.
-type injected struct {
-	at    int
-	err   error
-	lasts string // "once", "kind", "all"
-	after bool
-	short int
-}
-
-func (f injected) String() string {
-	how := "before"
-	if f.after {
-		how = "after"
-	}
-	if f.short > 0 {
-		how = fmt.Sprintf("short %d", f.short)
-	}
-	return fmt.Sprintf("call %d, %v, %s, %s", f.at, f.err, how, f.lasts)
-}
 
 // run is one run of a workload with a fault. Everything in it happens in a
 // synctest bubble, so that a call that does not return is a deadlock, which
@@ -51,22 +32,60 @@ type run struct {
 
 	each     int // images of each crash that are opened
 	fault    injected
-	hit      vfs.Call // the first that failed
-	failedAt *model   // after the first operation that did not succeed, and the
+	pages    pages  // what becomes of what a failed sync should have made durable
+	failedAt *model // after the first operation that did not succeed, and the
 	failed   *vfs.State
+	lied     string       // under mu: the file of which a sync did nothing
+	liedAt   int          // under mu: and how many operations were over then
+	noted    atomic.Int64 // operations that are over
 	pending  []waited
 	serial   int
+	full     bool // the disk has been full, too
+
+	// Under the lock of faulty: the calls that have a number, and what failed.
+	counts []counted
+	phase  phase
+	paused bool
+	hit    hit
+	second bool     // fault.then has hit too
+	begun  []string // the segments that were written to, the last of which is active
 
 	mu       sync.Mutex
-	count    int
 	calls    []called
 	open     int             // files and locks
 	unsynced map[string]bool // names of which a sync failed, since the log was opened
 	problems []string
 
 	// What was found.
-	poisoned bool
+	unopened bool // Open failed
+	ended    bool // the log took no appends any more
+	noSpace  bool // an operation had no space
+	told     bool // an operation, Open or Close returned an error
 	images   int
+}
+
+// hit is the first call that failed.
+type hit struct {
+	vfs.Call
+	ok     bool // there was one
+	number int
+	phase  phase
+	active string // the name of the active segment then
+}
+
+// phase is how far a run is.
+type phase string
+
+const (
+	opening phase = "opening"
+	inUse   phase = "in use"
+	closing phase = "closing"
+)
+
+// counted is a call that has a number.
+type counted struct {
+	vfs.Call
+	phase phase
 }
 
 type called struct {
@@ -82,44 +101,84 @@ type waited struct {
 
 // newRun returns a run on what is in base, which holds start.
 func newRun(base *vfs.Mem, start world, f injected) *run {
-	r := &run{crash: vfs.NewCrashFrom(base, 512), opts: faultOptions, fault: f,
+	r := &run{crash: vfs.NewCrashFrom(base, 512), opts: faultOptions, fault: f, phase: opening, pages: kept,
 		model: &model{start: start}, unsynced: map[string]bool{}}
 	r.faulty = vfs.NewFaulty(r.crash)
-	if f.err != nil {
-		r.faulty.Set(vfs.Fault{Match: r.fails, Sticky: true, Err: f.err, After: f.after, Short: f.short})
-	}
+	r.faulty.Decide(r.decide)
 	r.fs = vfs.Wrap(r.faulty, r.watch)
 	r.opts.FS = r.fs
 	return r
 }
 
-// fails says which calls fail. It is called for one call at a time.
-func (r *run) fails(c vfs.Call) bool {
-	n := r.count
-	r.count++
-	switch {
-	case n < r.fault.at:
-		return false
-	case n == r.fault.at:
-		r.hit = c
-		return true
+// decide says which calls fail, and how. A call is told by its number, but where
+// goroutines run concurrently another may have it than in the run before: only
+// one that can fail in this way does.
+func (r *run) decide(c vfs.Call) (vfs.Fault, bool) {
+	active := r.activeAt(c)
+	if r.paused {
+		return vfs.Fault{}, false
 	}
-	return r.fault.lasts == "all" || r.fault.lasts == "kind" && c.Op == r.hit.Op
+	n, f := len(r.counts), r.fault
+	r.counts = append(r.counts, counted{c, r.phase})
+	short, ok := f.part.of(c)
+	switch {
+	case f.none(), n < f.at:
+		return vfs.Fault{}, false
+	case !r.hit.ok:
+		if !ok || !canReturn(c.Op, f.err) || f.syncs && c.Op != vfs.Sync {
+			return vfs.Fault{}, false
+		}
+		r.hit = hit{Call: c, ok: true, number: n, phase: r.phase, active: active}
+	case f.gap > 0:
+		if r.second || n < r.hit.number+f.gap || !canReturn(c.Op, f.then) {
+			return vfs.Fault{}, false
+		}
+		r.second = true
+		return vfs.Fault{Err: f.then}, true
+	case f.lasts == once, f.lasts == kind && c.Op != r.hit.Op, !canReturn(c.Op, f.err):
+		return vfs.Fault{}, false
+	}
+	if !ok {
+		short = 0
+	}
+	return vfs.Fault{Err: f.err, After: f.part == after, Short: short}, true
+}
+
+// activeAt returns the name of the active segment when c is made: the newest that was
+// written to, or is by c, and was not removed.
+func (r *run) activeAt(c vfs.Call) string {
+	is := strings.HasSuffix(c.Name, segment.Ext) && (len(r.begun) == 0 || c.Name > r.begun[len(r.begun)-1])
+	if is && c.Op == vfs.WriteAt && c.Off >= segment.HeaderSize {
+		r.begun = append(r.begun, c.Name)
+	}
+	active := ""
+	if len(r.begun) > 0 {
+		active = r.begun[len(r.begun)-1]
+	}
+	if c.Op == vfs.Remove {
+		r.begun = slices.DeleteFunc(r.begun, func(name string) bool { return name == c.Name })
+	}
+	return active
+}
+
+// pause lets all calls succeed, and not count, or ends that.
+func (r *run) pause(on bool) { r.set(func() { r.paused = on }) }
+
+// set changes what decide uses.
+func (r *run) set(change func()) {
+	r.faulty.Decide(func(vfs.Call) (vfs.Fault, bool) { return vfs.Fault{}, false }) // waits for one that is under way
+	change()
+	r.faulty.Decide(r.decide)
 }
 
 // watch sees all calls and what becomes of them. After a failed sync the disk
 // lacks what should have been made durable, although it can be read.
 func (r *run) watch(c vfs.Call, do func(int) (int, error)) (int, error) {
-	if r.synced(c) {
-		r.problem("a second sync of %s after one that failed", c.Name)
-	}
-	n, err := do(int(c.Size))
-	if c.Op == vfs.Sync && err != nil {
-		_ = r.crash.FailSync(c.Name) // it may have no name any more
-	}
+	i := r.began(c)
+	n, err := r.onPages(c, do)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.calls = append(r.calls, called{c, err})
+	r.calls[i].err = err
 	switch {
 	case c.Op == vfs.Close:
 		r.open--
@@ -131,11 +190,15 @@ func (r *run) watch(c vfs.Call, do func(int) (int, error)) (int, error) {
 	return n, err
 }
 
-// synced reports whether c syncs what an earlier sync failed for.
-func (r *run) synced(c vfs.Call) bool {
+// began notes a call that is made, and returns its index in calls.
+func (r *run) began(c vfs.Call) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return (c.Op == vfs.Sync || c.Op == vfs.SyncDir) && r.unsynced[c.Name]
+	if (c.Op == vfs.Sync || c.Op == vfs.SyncDir) && r.unsynced[c.Name] {
+		r.problems = append(r.problems, "a second sync of "+c.Name+" after one that failed")
+	}
+	r.calls = append(r.calls, called{Call: c})
+	return len(r.calls) - 1
 }
 
 func (r *run) problem(format string, args ...any) {
@@ -157,19 +220,37 @@ func (r *run) trace() string {
 	return b.String()
 }
 
+// caused reports whether err wraps what was made to fail.
+func (r *run) caused(err error) bool {
+	return r.fault.caused(err) || r.full && vfs.IsNoSpace(err)
+}
+
 // mayBe notes an error that an operation of the log returned, and returns what
 // it says of the operation.
 func (r *run) mayBe(what string, err error) fate {
-	switch {
-	case err == nil:
+	if err == nil {
 		return fateDurable
+	}
+	r.told = true
+	switch {
 	case errors.Is(err, ErrClosed):
 		return fateNone
-	case r.fault.err == nil || !errors.Is(err, r.fault.err):
+	case !r.caused(err):
 		r.problem("%s: %v does not wrap the cause", what, err)
+	case errors.Is(err, ErrCorrupt), errors.Is(err, ErrVersion), errors.Is(err, ErrTruncated), errors.Is(err, ErrNotFound):
+		r.problem("%s: %v is not what happened", what, err)
 	case errors.Is(err, ErrUnknownOutcome):
+		if errors.Is(err, ErrNoSpace) || !errors.Is(r.log.Err(), ErrFailed) && !errors.Is(r.log.Err(), ErrClosed) {
+			r.problem("%s: %v, and Err is %v", what, err, r.log.Err())
+		}
 		return fateOpen
-	case errors.Is(err, ErrNoSpace), errors.Is(err, ErrFailed):
+	case errors.Is(err, ErrFailed):
+		return fateNone
+	case errors.Is(err, ErrNoSpace):
+		r.noSpace = true
+		if !vfs.IsNoSpace(err) && !r.madeNone() {
+			r.problem("%s: %v, and no file was to be made", what, err)
+		}
 		return fateNone
 	case (strings.HasPrefix(what, "truncate") || what == "append batch") && isRead(err):
 		return fateNone // where the record is could not be read
@@ -177,6 +258,13 @@ func (r *run) mayBe(what string, err error) fate {
 		r.problem("%s: undocumented error: %v", what, err)
 	}
 	return fateOpen
+}
+
+// madeNone reports whether a call failed that was to make a new segment.
+func (r *run) madeNone() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.calls, func(c called) bool { return c.err != nil && strings.HasSuffix(c.Name, segment.TempExt) })
 }
 
 // isRead reports whether err is a file system's, of a call that reads.
@@ -194,10 +282,19 @@ func (r *run) did(what string, err error, apply func(world) world) {
 	if f == fateOpen && r.model.anyOrder {
 		f = fateMaybe
 	}
-	r.model.ops = append(r.model.ops, operation{fmt.Sprintf("%s: %v", what, err), f, apply})
+	r.note(operation{fmt.Sprintf("%s: %v", what, err), f, apply})
 	if err != nil {
 		r.afterFailure()
+	} else if r.ended {
+		r.problem("%s succeeded, and an operation before it was told that the log has failed", what)
 	}
+	r.ended = r.ended || errors.Is(err, ErrFailed)
+}
+
+// note adds an operation to the model.
+func (r *run) note(op operation) {
+	r.model.ops = append(r.model.ops, op)
+	r.noted.Store(int64(len(r.model.ops)))
 }
 
 // afterFailure takes the state that a crash would leave now, once.
@@ -215,14 +312,17 @@ func (r *run) data(n int) string {
 
 // openLog opens the log. What fails then must leave no trace in what the log is.
 func (r *run) openLog() bool {
-	r.unsynced = map[string]bool{}
 	l, err := Open("log", &r.opts)
 	if err == nil {
+		r.set(func() { r.phase = inUse })
+		if err := l.Err(); err != nil {
+			r.problem("Open: nil, and Err: %v", err)
+		}
 		r.log = l
 		return true
 	}
-	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion) || errors.Is(err, fs.ErrNotExist) ||
-		r.fault.err == nil || !errors.Is(err, r.fault.err) {
+	r.told, r.unopened = true, true
+	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrVersion) || errors.Is(err, ErrLocked) || errors.Is(err, fs.ErrNotExist) || !r.caused(err) {
 		r.problem("Open: %v", err)
 	}
 	r.afterFailure()
@@ -242,9 +342,15 @@ func (r *run) append(n int) {
 // reads reads a record; a read may fail only as the disk does.
 func (r *run) reads(lsn LSN, want string) {
 	got, err := r.log.Read(lsn, nil)
-	if err == nil && string(got) != want || err != nil && (r.fault.err == nil || !errors.Is(err, r.fault.err)) {
+	if err == nil && string(got) != want || !r.asTheDisk(err) {
 		r.problem("Read(%d): %.20q, %v, want %.20q", lsn, got, err, want)
 	}
+}
+
+// asTheDisk reports whether err, of a read, is nil or what the disk says.
+func (r *run) asTheDisk(err error) bool {
+	r.told = r.told || err != nil
+	return err == nil || r.caused(err) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrTruncated)
 }
 
 // async orders a record that nobody waits for, yet.
@@ -256,7 +362,7 @@ func (r *run) async(n int) {
 		return
 	}
 	r.pending = append(r.pending, waited{p, len(r.model.ops)})
-	r.model.ops = append(r.model.ops, operation{"append async", fateOpen, appends(data)})
+	r.note(operation{"append async", fateOpen, appends(data)})
 }
 
 // wait waits for all that nobody waited for.
@@ -306,9 +412,10 @@ func (r *run) truncateBack(n int) {
 
 func (r *run) truncateFront(n int) {
 	first := min(r.log.FirstLSN()+LSN(n), r.log.LastLSN()+1)
-	if err := r.log.TruncateFront(first); errors.Is(err, ErrNoSpace) && r.fault.after {
+	if err := r.log.TruncateFront(first); errors.Is(err, ErrNoSpace) && r.fault.part == after {
+		r.told, r.noSpace = true, true
 		// A write in place that fails for want of space, and is there all the same.
-		r.model.ops = append(r.model.ops, operation{"truncate front, against all odds", fateMaybe, truncatesFront(first)})
+		r.note(operation{"truncate front, against all odds", fateMaybe, truncatesFront(first)})
 		r.afterFailure()
 	} else {
 		r.did(fmt.Sprintf("truncate front to %d", first), err, truncatesFront(first))
@@ -319,6 +426,12 @@ func (r *run) reset(next LSN) {
 	r.did(fmt.Sprintf("reset to %d", next), r.log.Reset(next), resets(next))
 }
 
+// limit lets the disk be full with that many bytes; 0: no more.
+func (r *run) limit(bytes int64) {
+	r.full = true
+	r.crash.SetLimit(bytes)
+}
+
 // idle lets time pass, so that what is due is done.
 func (r *run) idle(d time.Duration) {
 	time.Sleep(d) // the bubble's clock
@@ -327,7 +440,7 @@ func (r *run) idle(d time.Duration) {
 
 // readAll reads the log to its end; only the disk may make that fail.
 func (r *run) readAll() {
-	if _, err := worldOf(r.log); err != nil && (r.fault.err == nil || !errors.Is(err, r.fault.err)) {
+	if _, err := worldOf(r.log); !r.asTheDisk(err) {
 		r.problem("Records: %v", err)
 	}
 }
@@ -335,24 +448,27 @@ func (r *run) readAll() {
 // close closes the log, twice.
 func (r *run) close() {
 	r.rest()
+	r.set(func() { r.phase = closing })
 	err := r.log.Close()
 	if again := r.log.Close(); again != err {
 		r.problem("Close: %v, and then %v", err, again)
 	}
 	r.wait()
-	if err == nil {
-		r.model.ops = append(r.model.ops, operation{"close", fateDurable, nothing})
-	} else if r.fault.err == nil || !errors.Is(err, r.fault.err) {
+	r.told = r.told || err != nil
+	if err != nil && !r.caused(err) {
 		r.problem("Close: %v", err)
+	}
+	if r.ended && !errors.Is(err, ErrFailed) {
+		r.problem("Close of a log that has failed: %v", err)
+	}
+	r.ended = r.ended || errors.Is(err, ErrFailed)
+	if r.ended { // what was not ordered durably before may be there, or not
+		r.afterFailure()
+	} else {
+		r.note(operation{"close", fateDurable, nothing})
 	}
 	r.log = nil
 }
 
 // rest lets the goroutines of the log finish what they do.
 func (r *run) rest() { synctest.Wait() }
-
-// isNoSpace reports whether the fault is want of space in a call that may want
-// some, and so must not end the log.
-func (f injected) isNoSpace(c vfs.Call) bool {
-	return f.err == syscall.ENOSPC && (c.Op == vfs.WriteAt || c.Op == vfs.Allocate || c.Op == vfs.Create)
-}
