@@ -50,16 +50,7 @@ func (r *run) judgeLive() {
 	r.pause(true)
 	r.ended = errors.Is(r.log.Err(), ErrFailed)
 	r.judgeVerdict(inUse)
-	w, err := worldOf(r.log)
-	if err != nil {
-		r.problem("reading a log after the fault: %v", err)
-	}
-	if all := r.model.worlds(false); !all[w.String()] {
-		r.problem("the log shows\n%v, want one of\n%v", w, all)
-	}
-	if least := r.model.least(); len(r.pending) == 0 && r.model.only("append") && w.String() != least.String() {
-		r.problem("the log shows\n%v, want what was acknowledged:\n%v", w, least)
-	}
+	r.judgeVisible()
 	switch {
 	case r.fault.closes:
 		r.pause(false)
@@ -73,15 +64,38 @@ func (r *run) judgeLive() {
 	if ended {
 		r.judgeQuiet(r.calls[calls:])
 	}
-	if r.judgeVerdict(closing); r.hit.phase != closing && r.fault.lasts == once && r.fault.gap == 0 && r.ended != ended {
+	if r.judgeVerdict(closing); r.pages != late && r.hit.phase != closing && r.fault.lasts == once && r.fault.gap == 0 && r.ended != ended {
 		r.problem("Close ended the log")
+	}
+}
+
+// judgeVisible requires that readers see what was acknowledged, and nothing that may
+// yet be taken back.
+func (r *run) judgeVisible() {
+	w, err := worldOf(r.log)
+	if r.pages == reverted && r.ended && r.opts.Sync != SyncAlways { // what was visible and not durable is gone
+		for lsn := r.log.FirstLSN(); lsn <= r.log.DurableLSN(); lsn++ {
+			if _, err := r.log.Read(lsn, nil); err != nil {
+				r.problem("reading what is durable: %v", err)
+			}
+		}
+		return
+	}
+	if err != nil {
+		r.problem("reading a log after the fault: %v", err)
+	}
+	if all := r.model.worlds(false); !all[w.String()] {
+		r.problem("the log shows\n%v, want one of\n%v", w, all)
+	}
+	if least := r.model.least(); len(r.pending) == 0 && r.model.only("append") && w.String() != least.String() {
+		r.problem("the log shows\n%v, want what was acknowledged:\n%v", w, least)
 	}
 }
 
 // judgeVerdict requires what is documented of a single call that failed in p.
 func (r *run) judgeVerdict(p phase) {
 	h := r.hit
-	if !h.ok || r.fault.lasts != once || r.fault.gap > 0 || r.full && p == inUse && r.ended {
+	if !h.ok || r.pages == late || r.fault.lasts != once || r.fault.gap > 0 || r.full && p == inUse && r.ended {
 		return
 	}
 	v := mustNot // the log was not open, or is not being closed yet

@@ -182,6 +182,11 @@ const hangs = 10 * time.Second
 
 // run runs the workload with the fault and judges what is left.
 func (wl workload) run(t *testing.T, base *vfs.Mem, start world, f injected, judge func(*run)) *run {
+	return wl.runWith(t, base, start, f, func(*run) {}, judge)
+}
+
+// runWith is run, with what edit changes.
+func (wl workload) runWith(t *testing.T, base *vfs.Mem, start world, f injected, edit, judge func(*run)) *run {
 	guard := time.AfterFunc(hangs, func() {
 		_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
 		panic(fmt.Sprintf("%s with %v has not returned after %v", wl.name, f, hangs))
@@ -189,7 +194,8 @@ func (wl workload) run(t *testing.T, base *vfs.Mem, start world, f injected, jud
 	defer guard.Stop()
 	r := newRun(base, start, f)
 	r.opts.Sync, r.opts.Recovery = wl.opts.Sync, wl.opts.Recovery
-	r.each = scale.Pick(t, 2, 3, 3, 4)
+	r.t, r.each = t, scale.Pick(t, 2, 3, 3, 4)
+	edit(r)
 	synctest.Test(t, func(*testing.T) {
 		if r.openLog() {
 			wl.do(r)

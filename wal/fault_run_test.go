@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"testing/synctest"
 	"time"
 
@@ -23,6 +24,7 @@ var faultOptions = Options{SegmentSize: MinSegmentSize, MaxRecordSize: 64 << 10}
 // synctest bubble, so that a call that does not return is a deadlock, which
 // ends the test.
 type run struct {
+	t      *testing.T
 	crash  *vfs.Crash
 	faulty *vfs.Faulty
 	fs     FS
@@ -60,6 +62,8 @@ type run struct {
 	unopened bool // Open failed
 	ended    bool // the log took no appends any more
 	noSpace  bool // an operation had no space
+	unread   bool // Open handed out a record that does not verify: see rewritesUnread
+	corrupt  bool // Open found corruption, after a sync that lied
 	told     bool // an operation, Open or Close returned an error
 	images   int
 }
@@ -294,7 +298,17 @@ func (r *run) did(what string, err error, apply func(world) world) {
 // note adds an operation to the model.
 func (r *run) note(op operation) {
 	r.model.ops = append(r.model.ops, op)
-	r.noted.Store(int64(len(r.model.ops)))
+	r.settled()
+}
+
+// settled notes how many operations are over: those before the first that is waited
+// for.
+func (r *run) settled() {
+	n := len(r.model.ops)
+	if len(r.pending) > 0 {
+		n = r.pending[0].op
+	}
+	r.noted.Store(int64(n))
 }
 
 // afterFailure takes the state that a crash would leave now, once.
@@ -377,6 +391,7 @@ func (r *run) wait() {
 		}
 	}
 	r.pending = nil
+	r.settled()
 }
 
 // batch appends n records with a meta, behind a truncation of the last back ones.
