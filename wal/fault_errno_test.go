@@ -50,8 +50,11 @@ func canReturn(op vfs.Op, err syscall.Errno) bool {
 	return false
 }
 
-// isNoSpace reports whether err is want of space.
-func isNoSpace(err syscall.Errno) bool { return vfs.IsNoSpace(err) }
+// isNoSpace reports whether err is want of space: of the disk, of a quota, or in the
+// largest possible file. It does not ask vfs, which is what is tested.
+func isNoSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
 
 // part is how much of a call takes effect before it fails.
 type part string

@@ -226,7 +226,7 @@ func (r *run) trace() string {
 
 // caused reports whether err wraps what was made to fail.
 func (r *run) caused(err error) bool {
-	return r.fault.caused(err) || r.full && vfs.IsNoSpace(err)
+	return r.fault.caused(err) || r.full && isNoSpace(err)
 }
 
 // mayBe notes an error that an operation of the log returned, and returns what
@@ -252,7 +252,7 @@ func (r *run) mayBe(what string, err error) fate {
 		return fateNone
 	case errors.Is(err, ErrNoSpace):
 		r.noSpace = true
-		if !vfs.IsNoSpace(err) && !r.madeNone() {
+		if !isNoSpace(err) && !r.madeNone() {
 			r.problem("%s: %v, and no file was to be made", what, err)
 		}
 		return fateNone
