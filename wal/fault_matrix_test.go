@@ -143,8 +143,13 @@ func (wl workload) failEveryCall(t *testing.T, c *tally) {
 		quiet = wl.run(t, base, start, injected{closes: closes}, (*run).judge)
 		require.Empty(t, quiet.problems, "without a fault:\n%v\n%s", quiet.model, quiet.trace())
 	}
-	rare, common := scale.Pick(t, 797, 53, 17, 1), scale.Pick(t, 211, 17, 7, 1) // the latter of EIO and ENOSPC
+	rare, common := scale.Pick(t, 797, 97, 17, 1), scale.Pick(t, 211, 17, 7, 1) // the latter of EIO and ENOSPC
 	pairs, gaps := scale.Pick(t, 307, 23, 9, 1), 8
+	type cell struct {
+		op  vfs.Op
+		err syscall.Errno
+	}
+	seen := map[cell]bool{} // each has its turn
 	try := func(f injected) {
 		r := wl.run(t, base, start, f, (*run).judge)
 		c.add(r)
@@ -156,7 +161,9 @@ func (wl workload) failEveryCall(t *testing.T, c *tally) {
 			if f.err == syscall.EIO || f.err == syscall.ENOSPC {
 				stride = common
 			}
-			if (at*31+i)%stride == 0 { // so that each way has its turn at some call
+			first := !seen[cell{call.Op, f.err}] && scale.Of(t) != scale.Quick
+			if first || (at*31+i)%stride == 0 { // so that each way has its turn at some call
+				seen[cell{call.Op, f.err}] = true
 				try(f)
 			}
 		}
