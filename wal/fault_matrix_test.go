@@ -132,7 +132,7 @@ func TestEveryFailingCallIsSurvived(t *testing.T) {
 			cells++
 		}
 	}
-	require.Equal(t, 115, cells)
+	require.Equal(t, 110, cells)
 }
 
 // failEveryCall runs the workload with every fault.
