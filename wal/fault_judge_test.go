@@ -58,10 +58,11 @@ func (r *run) judgeLive() {
 	default:
 		r.useOn()
 	}
-	ended, calls := r.ended, len(r.calls)
+	r.rest()
+	ended, calls := r.ended, len(r.made())
 	r.close()
 	if ended {
-		r.judgeQuiet(r.calls[calls:])
+		r.judgeQuiet(r.made()[calls:])
 	}
 	if r.judgeVerdict(closing); r.pages != late && r.hit.phase != closing && r.fault.lasts == once && r.fault.gap == 0 && r.ended != ended {
 		r.problem("Close ended the log")
@@ -161,7 +162,7 @@ func (r *run) useOn() {
 // latent reports whether a sync failed in the background that ends the log once the
 // file is needed for which it was.
 func (r *run) latent() bool {
-	return slices.ContainsFunc(r.calls, func(c called) bool {
+	return slices.ContainsFunc(r.made(), func(c called) bool {
 		return c.err != nil && (c.Op == vfs.SyncDir || c.Op == vfs.Sync && strings.HasSuffix(c.Name, segment.TempExt))
 	})
 }

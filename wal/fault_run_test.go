@@ -214,7 +214,7 @@ func (r *run) problem(format string, args ...any) {
 // trace returns all calls that were made, as text.
 func (r *run) trace() string {
 	var b strings.Builder
-	for i, c := range r.calls {
+	for i, c := range r.made() {
 		fmt.Fprintf(&b, "%4d %v %s %s %d+%d", i, c.Op, c.Name, c.To, c.Off, c.Size)
 		if c.err != nil {
 			fmt.Fprintf(&b, ": %v", c.err)
@@ -266,9 +266,14 @@ func (r *run) mayBe(what string, err error) fate {
 
 // madeNone reports whether a call failed that was to make a new segment.
 func (r *run) madeNone() bool {
+	return slices.ContainsFunc(r.made(), func(c called) bool { return c.err != nil && strings.HasSuffix(c.Name, segment.TempExt) })
+}
+
+// made returns the calls that were made so far.
+func (r *run) made() []called {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.ContainsFunc(r.calls, func(c called) bool { return c.err != nil && strings.HasSuffix(c.Name, segment.TempExt) })
+	return slices.Clone(r.calls)
 }
 
 // isRead reports whether err is a file system's, of a call that reads.
