@@ -17,6 +17,7 @@ import (
 
 	"github.com/seed3918b8df/tidemark/fuzz/refdecoder"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
 	"github.com/seed3918b8df/tidemark/wal"
 )
 
@@ -52,6 +53,7 @@ type corpusRecord struct {
 
 // corpus is a log, its files, and what they mean.
 type corpus struct {
+	name      string
 	mem       *vfs.Mem // pristine; to be cloned
 	files     map[string][]byte
 	names     []string // of files that are not empty, sorted
@@ -64,6 +66,10 @@ type corpus struct {
 	newest    string             // name of the last segment
 	open      bool               // it was not closed
 	size      int64              // of all files, in bytes
+
+	segments map[uint64]*refdecoder.Segment // by id, as the second decoder reads them
+	read     refdecoder.Log                 // and what it says that they are together
+	floor    wal.LSN                        // the newest record that the files prove durable
 }
 
 // corpusPair is the open and the closed corpus.
@@ -82,11 +88,11 @@ func buildCorpus(t *testing.T, seed byte) (pair corpusPair) {
 		require.NoError(t, err)
 		b.write()
 		synctest.Wait()
-		pair.open = b.corpus(mem.Clone())
+		pair.open = b.corpus("open", mem.Clone())
 		pair.open.open = true
 		require.NoError(t, b.log.Close())
 		synctest.Wait()
-		pair.closed = b.corpus(mem.Clone())
+		pair.closed = b.corpus("closed", mem.Clone())
 	})
 	return pair
 }
@@ -119,6 +125,9 @@ func readyHeader(head []byte, id, size uint64) []byte {
 // corpusBuilder writes the log and notes what is in it.
 type corpusBuilder struct {
 	t       *testing.T
+	mem     *vfs.Mem // of one of the optionCorpora
+	image   *vfs.Mem // what it held when the log was last reopened
+	asItIs  bool     // that is the corpus
 	log     *wal.Log
 	n       byte
 	records map[wal.LSN]corpusRecord
@@ -234,42 +243,75 @@ func readAll(t *testing.T, fsys vfs.FS, name string) []byte {
 }
 
 // corpus describes the log in mem.
-func (b *corpusBuilder) corpus(mem *vfs.Mem) *corpus {
-	c := &corpus{mem: mem, files: map[string][]byte{}, layouts: map[string]*layout{}, records: map[wal.LSN]corpusRecord{},
-		first: corpusFirst, last: b.last, meta: b.meta}
+func (b *corpusBuilder) corpus(name string, mem *vfs.Mem) *corpus {
+	c := describe(b.t, name, mem)
+	require.Equal(b.t, []any{wal.LSN(corpusFirst), b.last, b.meta}, []any{c.first, c.last, c.meta})
 	for lsn, r := range b.records {
 		c.records[lsn] = r
 	}
+	for name, l := range c.layouts {
+		require.Equal(b.t, name == c.newest, l.proved == 0)
+	}
+	return c
+}
+
+// describe says what the log in mem is, as the second decoder reads it, but for its
+// records.
+func describe(t *testing.T, name string, mem *vfs.Mem) *corpus {
+	c := &corpus{name: name, mem: mem, files: map[string][]byte{}, layouts: map[string]*layout{}, records: map[wal.LSN]corpusRecord{},
+		segments: map[uint64]*refdecoder.Segment{}}
 	names, err := mem.List(corpusDir)
-	require.NoError(b.t, err)
+	require.NoError(t, err)
 	for _, name := range names {
-		data := readAll(b.t, mem, name)
+		data := readAll(t, mem, name)
 		c.files[name] = data
 		c.size += int64(len(data))
 		if len(data) == 0 {
 			continue
 		}
 		c.names = append(c.names, name)
-		if filepath.Ext(name) == ".seg" {
-			c.layouts[name] = layoutOf(b.t, data)
-			c.newest = name
+		if id, ok := segment.ParseName(name); ok {
+			s := refdecoder.DecodeSegment(id, data)
+			if c.segments[id] = s; s.Open == refdecoder.Valid {
+				c.layouts[name] = layoutOf(t, data)
+				c.newest = name
+			}
 		}
 	}
-	for name, l := range c.layouts {
+	c.read = refdecoder.ReadLog(c.files["FRONT"], c.segments)
+	require.Equal(t, refdecoder.Valid, c.read.Verdict)
+	c.first, c.last, c.meta = wal.LSN(c.read.First), wal.LSN(c.read.Last), c.read.Meta
+	for _, l := range c.layouts {
 		for _, other := range c.layouts {
 			if other.opening.ID == l.header.ID {
 				l.end, l.proved = other.opening.Length, other.opening.Durable
 			}
 		}
 		l.cut(l.end)
-		for _, p := range l.pieces {
-			if name == c.newest && p.header && p.next <= c.last {
-				c.lastGroup = p.next
-			}
-		}
-		require.Equal(b.t, name == c.newest, l.proved == 0)
 	}
+	for _, p := range c.layouts[c.newest].pieces {
+		if p.header && p.next <= c.last {
+			c.lastGroup = p.next
+		}
+	}
+	c.floor = c.provedLast(c.layouts[c.newest], c.read.W)
 	return c
+}
+
+// provedLast returns the newest record that is durable if the segment with the layout
+// l, and nothing newer, is known durable up to w.
+func (c *corpus) provedLast(l *layout, w int64) wal.LSN {
+	last := wal.LSN(l.opening.Base) - 1
+	for _, p := range l.pieces {
+		if p.record && p.to <= w && !p.more {
+			last = p.next
+		}
+	}
+	before := c.layouts[segment.Name(l.opening.ID)]
+	if w > 4096 || before == nil {
+		return max(last, c.first-1)
+	}
+	return c.provedLast(before, max(l.opening.Durable, c.segments[before.header.ID].Scan.W))
 }
 
 // layout is what stands where in a segment, as the second decoder reads it.
@@ -281,7 +323,7 @@ type layout struct {
 	proved  int64   // of an earlier segment: how far the one behind proves it
 }
 
-// piece is a header of a group or a frame with its padding.
+// piece is a header of a group, a frame with its padding, or the padding of a group.
 type piece struct {
 	from, to int64
 	header   bool
@@ -293,6 +335,7 @@ type piece struct {
 	next     wal.LSN // of the record that it is or, if it is none, of the next one
 	record   bool
 	more     bool
+	pad      bool // it is neither, but zero up to a multiple of the unit
 }
 
 // layoutOf walks the groups of file and holds what it finds against the second
@@ -303,19 +346,18 @@ func layoutOf(t *testing.T, file []byte) *layout {
 	opening, v := refdecoder.DecodeOpening(file, header)
 	require.Equal(t, refdecoder.Valid, v)
 	l := &layout{header: header, opening: opening}
-	frames := refdecoder.ScanSegment(file, header).Frames
+	scan := refdecoder.ScanSegment(file, header)
+	frames := scan.Frames
 	u32 := func(off int64) int64 { return int64(binary.LittleEndian.Uint32(file[off:])) }
 	u64 := func(off int64) uint64 { return binary.LittleEndian.Uint64(file[off:]) }
 	off := int64(4096)
-	for off+64 <= int64(len(file)) && u64(off) != 0 {
+	for off < scan.X {
 		next := wal.LSN(u64(off + 16))
 		end := off + 8*u32(off+8)
-		if file[off] == 4 { // a seal
-			break
-		}
 		l.pieces = append(l.pieces, piece{from: off, to: off + 64, header: true, durable: int64(u64(off + 24)), kind: file[off], chain: u64(off + 32), next: next})
+		n := u32(off + 4)
 		off += 64
-		for off < end {
+		for ; n > 0 && off < scan.X; n-- {
 			to := off + 16 + (u32(off)+7)&^7
 			p := piece{from: off, to: to, typ: file[off+4], size: u32(off), next: next, record: file[off+4] == 1, more: file[off+5]&1 != 0}
 			require.Equal(t, frames[0].Off, off)
@@ -326,6 +368,10 @@ func layoutOf(t *testing.T, file []byte) *layout {
 			}
 			l.pieces = append(l.pieces, p)
 			off = to
+		}
+		if off < end && off < scan.X { // up to the unit
+			l.pieces = append(l.pieces, piece{from: off, to: end, pad: true, next: next})
+			off = end
 		}
 	}
 	l.end = off

@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed3918b8df/tidemark/fuzz/refdecoder"
 	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/recovery"
@@ -47,6 +48,10 @@ type outcome struct {
 	changed bool
 	rows    []string // of the decision table
 	mended  int64    // offset of the byte of which a bit was flipped back; -1: none
+	newer   bool     // refused as of a newer version
+
+	mendedAny int64 // the same in whatever file
+	tail      recovery.Tail
 }
 
 func (o outcome) String() string {
@@ -66,13 +71,18 @@ type damageWorker struct {
 	buf           []byte
 	page, flipped []byte // scratch
 	full          int    // cases since all was read
+
+	segments map[uint64]*refdecoder.Segment // of the corpus; some are changed while a case is looked at
+	first    wal.LSN                        // what FirstLSN must be
+	meta     *[]byte                        // what Meta must be, if that is known; else that of the corpus, if all is there
 }
 
 // damageTimeout is how long one case may take before it counts as a hang.
 const damageTimeout = time.Minute
 
 func newDamageWorker(t testing.TB, c *corpus) *damageWorker {
-	w := &damageWorker{c: c, mem: c.mem.Clone(), files: map[string]vfs.File{}, now: maps.Clone(c.files)}
+	w := &damageWorker{c: c, mem: c.mem.Clone(), files: map[string]vfs.File{}, now: maps.Clone(c.files),
+		segments: maps.Clone(c.segments), first: c.first}
 	w.alarm = time.AfterFunc(damageTimeout, func() { panic("hangs: " + *w.where.Load()) })
 	t.Cleanup(func() { w.alarm.Stop() })
 	w.at("start")
@@ -101,11 +111,11 @@ func (w *damageWorker) changed() bool {
 	if err != nil {
 		panic(err)
 	}
-	if len(names) != len(w.c.files) {
+	if len(names) != len(w.now) {
 		return true
 	}
 	for _, name := range w.c.names {
-		if !w.holds(name, w.now[name]) {
+		if data, ok := w.now[name]; ok && !w.holds(name, data) {
 			return true
 		}
 	}
@@ -133,7 +143,11 @@ func (w *damageWorker) restore() {
 			if err := w.mem.Remove(filepath.Join(corpusDir, name)); err != nil {
 				panic(err)
 			}
+			delete(w.now, name)
 		}
+	}
+	if len(w.now) != len(w.c.files) {
+		w.now = maps.Clone(w.c.files)
 	}
 	for _, name := range w.c.names {
 		if w.now[name] = w.c.files[name]; w.holds(name, w.now[name]) {
@@ -197,17 +211,25 @@ func (w *damageWorker) look(name string) outcome {
 // far as they are there.
 func (w *damageWorker) observe(name string, first, last wal.LSN) (o outcome) {
 	plan, err := recovery.Examine(recovery.Config{FS: w.mem, Dir: corpusDir, Full: true, Mode: w.mode})
+	if errors.Is(err, wal.ErrVersion) {
+		o.class, o.newer = refused, true
+		if log, err := wal.Open(corpusDir, reopenOptions(w.mem)); err == nil {
+			o.wrong = "Open takes what Examine calls newer"
+			_ = log.Close()
+		}
+		return o
+	}
 	if err != nil {
 		o.wrong = "Examine: " + err.Error()
 		return o
 	}
-	o.rows = plan.Report.Rows
+	o.rows, o.tail = plan.Report.Rows, plan.Report.Tail
 	if err := plan.Refusal(); !o.corrupt(&o.byFull, "Examine", err) {
 		return o
 	}
 	options := reopenOptions(w.mem)
 	options.Recovery = w.mode
-	o.mended = -1
+	o.mended, o.mendedAny = -1, -1
 	log, err := wal.Open(corpusDir, options)
 	if err != nil {
 		if o.corrupt(&o.byOpen, "Open", err) && w.changed() {
@@ -217,13 +239,19 @@ func (w *damageWorker) observe(name string, first, last wal.LSN) (o outcome) {
 	}
 	r := log.Recovery()
 	o.changed = r.Rewritten > 0 || r.Tail != recovery.TailClean || r.FrontDamaged || len(r.Removed) > 0
+	if r.FlippedPath != "" {
+		o.mendedAny = r.FlippedAt
+	}
 	if r.FlippedPath != "" && filepath.Base(r.FlippedPath) == name {
 		o.mended = r.FlippedAt
 	}
 	w.read(log, first, last, &o)
 	o.last = log.LastLSN()
-	if got := log.FirstLSN(); got != w.c.first && o.wrong == "" {
-		o.wrong = fmt.Sprintf("FirstLSN %d", got)
+	if got := log.FirstLSN(); got != w.first && w.first != 0 && o.wrong == "" {
+		o.wrong = fmt.Sprintf("FirstLSN %d, want %d", got, w.first)
+	}
+	if got := log.Meta(); w.meta != nil && !bytes.Equal(got, *w.meta) && o.wrong == "" {
+		o.wrong = fmt.Sprintf("Meta %q, want %q", got, *w.meta)
 	}
 	if err := log.Close(); err != nil && o.wrong == "" {
 		o.wrong = "Close: " + err.Error()
@@ -260,7 +288,7 @@ func (o *outcome) corrupt(at **wal.CorruptError, what string, err error) bool {
 // read reads the records from first to last through Records, and some of them
 // through Read.
 func (w *damageWorker) read(log *wal.Log, first, last wal.LSN, o *outcome) {
-	last = min(last, log.LastLSN())
+	first, last = max(first, log.FirstLSN()), min(last, log.LastLSN())
 	next := first
 	if first <= last {
 		for r, err := range log.Records(first) {
@@ -286,7 +314,7 @@ func (w *damageWorker) read(log *wal.Log, first, last wal.LSN, o *outcome) {
 		return
 	}
 	for _, lsn := range []wal.LSN{next, first, (first + last) / 2, last} { // next: the one that could not be read
-		if lsn < w.c.first || lsn > log.LastLSN() {
+		if lsn < log.FirstLSN() || lsn > log.LastLSN() {
 			continue
 		}
 		data, err := log.Read(lsn, w.buf[:0])
@@ -451,9 +479,16 @@ type tally struct {
 	byFull  int // full verification alone
 	mended  int // opened whole because a bit was flipped back
 	changed int // Open brought something in order
-	rows    map[string]int
-	bad     []string
-	bads    int
+
+	ambiguous int // opened short, and the report says that what was cut may have been acknowledged
+	torn      int // opened short, and the report says that a write was interrupted
+	unseen    int // opened short, and nothing is left to be seen of what is gone
+	lost      int // of those that opened short: what had been proved is gone, and with it all that proved it
+	newer     int // refused as of a newer version
+
+	rows map[string]int
+	bad  []string
+	bads int
 }
 
 func (y *tally) add(o outcome, where, bad string) {
@@ -467,7 +502,15 @@ func (y *tally) add(o outcome, where, bad string) {
 		y.rows[row]++
 	}
 	switch {
+	case o.class == short && o.tail == recovery.TailAmbiguous:
+		y.ambiguous++
+	case o.class == short && o.tail == recovery.TailTorn:
+		y.torn++
+	case o.class == short:
+		y.unseen++
 	case o.class != refused:
+	case o.newer:
+		y.newer++
 	case o.byOpen != nil:
 		y.byOpen++
 	case o.byScan != nil || o.byRead != nil:
@@ -490,8 +533,10 @@ func (y *tally) add(o outcome, where, bad string) {
 }
 
 func (y *tally) String() string {
-	return fmt.Sprintf("%d opened whole (%d mended), %d opened short, %d refused (by Open %d, else by reading %d, else by full verification %d); Open brought %d in order; rows %v",
-		y.class[whole], y.mended, y.class[short], y.class[refused], y.byOpen, y.byRead, y.byFull, y.changed, y.rows)
+	return fmt.Sprintf("%d opened whole (%d mended), %d opened short (%d reported ambiguous, %d torn, %d with nothing left to see; %d below what was proved), "+
+		"%d refused (by Open %d, else by reading %d, else by full verification %d; %d as newer); Open brought %d in order; rows %v",
+		y.class[whole], y.mended, y.class[short], y.ambiguous, y.torn, y.unseen, y.lost,
+		y.class[refused], y.byOpen, y.byRead, y.byFull, y.newer, y.changed, y.rows)
 }
 
 // eachChunk runs fn for [0, n) in chunks, on all processors, each with a worker of
