@@ -106,6 +106,9 @@ func (w *damageWorker) judge(d damage) judged {
 		if l.BadID != 0 {
 			j.name = segment.Name(l.BadID)
 			j.piece = &piece{from: l.BadAt, next: w.lsnAt(l.BadID, l.BadAt)}
+			if s := w.segments[l.BadID]; l.Cut && s.Open != refdecoder.Valid { // it was no part of the log
+				j.piece.next = 0
+			}
 			front, _, _ := refdecoder.DecodeFront(w.front(d))
 			j.front = c.beforeFirst(j.name, l.BadAt, wal.LSN(front.First))
 		}
@@ -123,7 +126,7 @@ func (w *damageWorker) judge(d damage) judged {
 // lsnAt is the LSN that a record at off would have; 0 if that cannot be known.
 func (w *damageWorker) lsnAt(id uint64, off int64) wal.LSN {
 	s := w.segments[id]
-	if s == nil || off < 4096 || s.Open != refdecoder.Valid && (off == 4096 || off > s.Scan.X) {
+	if s == nil || off < 4096 || s.Open != refdecoder.Valid && off == 4096 {
 		return 0
 	}
 	next := s.Scan.Last + 1
@@ -183,6 +186,9 @@ func (w *damageWorker) mendOpening(d damage) (id uint64, off int64) {
 			continue
 		}
 		if fixed, off := w.oneBit(d, id); fixed != nil && fixed.Open == refdecoder.Valid {
+			if before := w.segments[fixed.Opening.ID]; before != nil && before.Scan.Sealed { // then it was durable
+				return 0, -1
+			}
 			w.segments[id] = fixed
 			return id, off
 		}

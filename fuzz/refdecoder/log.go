@@ -81,6 +81,7 @@ type Log struct {
 	// the first position in it that is not valid; 0: the file as such.
 	BadID uint64
 	BadAt int64
+	Cut   bool // the file is shorter than it may be
 
 	// Of a log that is opened.
 	First, Last uint64
@@ -166,7 +167,7 @@ func (r *reading) from(ids []uint64) (l Log, torn uint64) {
 		case s.Open == Valid:
 			top = s
 		case r.short(id):
-			return bad(Damaged, id, s.Size), 0
+			return Log{Verdict: Damaged, BadID: id, BadAt: s.Size, Cut: true}, 0
 		case s.Scan.W > groupsOff:
 			return bad(Damaged, id, s.Scan.X), 0
 		}
@@ -181,8 +182,10 @@ func (r *reading) from(ids []uint64) (l Log, torn uint64) {
 	switch {
 	case s.Newer:
 		return bad(Newer, id, s.X), 0
-	case s.Sealed, s.X < s.W, r.short(id):
+	case s.Sealed, s.X < s.W:
 		return bad(Damaged, id, s.X), 0
+	case r.short(id):
+		return Log{Verdict: Damaged, BadID: id, BadAt: s.X, Cut: true}, 0
 	}
 	return r.chain(id, top)
 }
@@ -213,8 +216,10 @@ func (r *reading) chain(id uint64, s *Segment) (l Log, torn uint64) {
 		case s.Open == Newer, !whole && s.Scan.Newer && s.Scan.X < o.Length:
 			return bad(Newer, id, s.Scan.X), 0
 		case whole:
-		case s.Open != Valid && w > groupsOff, s.Scan.X < w, r.short(id):
+		case s.Open != Valid && w > groupsOff, s.Scan.X < w:
 			return bad(Damaged, id, s.Scan.X), 0
+		case r.short(id):
+			return Log{Verdict: Damaged, BadID: id, BadAt: s.Scan.X, Cut: true}, 0
 		case s.Open != Valid:
 			return Log{}, id
 		default: // it ran ahead of its syncs: it is the last one, what follows is dead
