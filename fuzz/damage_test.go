@@ -521,7 +521,7 @@ func (y *tally) add(o outcome, where, bad string) {
 	if o.changed {
 		y.changed++
 	}
-	if o.class == whole && o.mended >= 0 {
+	if o.class == whole && o.mendedAny >= 0 {
 		y.mended++
 	}
 	if bad != "" {
