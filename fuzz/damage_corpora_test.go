@@ -241,7 +241,7 @@ func (b *corpusBuilder) byHand(unit int64, synced int) {
 		return d
 	}
 	var before *segment.Writer
-	segments, groups := uint64(3), 3
+	segments, groups, small := uint64(3), 3, min(int(unit), 600) // recovery looks long for a bit in more
 	if unit == 4096 { // they are large
 		segments, groups = 2, 1
 	}
@@ -264,7 +264,7 @@ func (b *corpusBuilder) byHand(unit int64, synced int) {
 			require.NoError(before.Sync())
 		}
 		for n := range groups {
-			require.NoError(w.Write(drafts(fmt.Sprintf("unit %d, %d", id, n), n == 1, 100*n, int(unit)/3, 7)))
+			require.NoError(w.Write(drafts(fmt.Sprintf("unit %d, %d", id, n), n == 1, 100*n, small/3, 7)))
 			if all || id == 2 && n == 0 {
 				require.NoError(w.Sync())
 			}
@@ -273,7 +273,7 @@ func (b *corpusBuilder) byHand(unit int64, synced int) {
 			require.NoError(w.Mark(false))
 			require.NoError(w.Sync())
 		}
-		require.NoError(w.Write(drafts("", false, 1, int(unit)))) // nothing of this segment proves it
+		require.NoError(w.Write(drafts("", false, 1, small))) // nothing of this segment proves it
 		if all {
 			require.NoError(w.Sync())
 		}
