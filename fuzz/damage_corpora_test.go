@@ -242,7 +242,7 @@ func (b *corpusBuilder) byHand(unit int64, synced int) {
 	}
 	var before *segment.Writer
 	segments, groups, small := uint64(3), 3, min(int(unit), 600) // recovery looks long for a bit in more
-	if unit == 4096 { // they are large
+	if unit == 4096 {                                            // they are large
 		segments, groups = 2, 1
 	}
 	for id := uint64(1); id <= segments; id++ {

@@ -88,7 +88,7 @@ func (s *seen) add(o seen) {
 // TestEveryFlippedBitOfOtherLogsIsFoundOrHarmless flips bits of every file of the logs
 // that were written with other options or in another way.
 func TestEveryFlippedBitOfOtherLogsIsFoundOrHarmless(t *testing.T) {
-	stride := scale.Pick[int64](t, 4999, 997, 23, 1)
+	stride := scale.Pick[int64](t, 4999, 1999, 47, 1)
 	var sum seen
 	for _, c := range optioned(t) {
 		t.Run(c.name, func(t *testing.T) {
@@ -128,12 +128,12 @@ func everyCorpus(t *testing.T, run func(t *testing.T, c *corpus)) {
 func TestEveryReplacedByteIsFoundOrHarmless(t *testing.T) {
 	var sum seen
 	everyCorpus(t, func(t *testing.T, c *corpus) {
-		stride := scale.Pick[int64](t, 4999, 997, 23, 1)
+		stride := scale.Pick[int64](t, 4999, 1999, 47, 1)
 		switch level := scale.Of(t); {
 		case level == scale.CI && c.name == "closed":
 			stride = 1
 		case level == scale.CI && c.open:
-			stride = 5
+			stride = 11
 		}
 		sum.add(hold(t, c, (c.size*3+stride-1)/stride, func(n int64) (damage, bool) {
 			n *= stride
@@ -154,7 +154,7 @@ func TestEveryReplacedByteIsFoundOrHarmless(t *testing.T) {
 
 // TestEveryCutOfOtherLogsIsFoundOrHarmless cuts the files at every length.
 func TestEveryCutOfOtherLogsIsFoundOrHarmless(t *testing.T) {
-	stride := scale.Pick[int64](t, 4999, 499, 11, 1)
+	stride := scale.Pick[int64](t, 4999, 997, 23, 1)
 	var sum seen
 	for _, c := range optioned(t) {
 		t.Run(c.name, func(t *testing.T) {
@@ -271,7 +271,7 @@ func (c *corpus) sorted(foreign map[string][]byte) []damage {
 // bits, bytes, cuts, and what wholeDamages lists.
 func TestTwoDamagesAreFoundOrHarmless(t *testing.T) {
 	foreign := foreignFiles(t)
-	cases := scale.Pick[int64](t, 20, 60, 6_000, 500_000)
+	cases := scale.Pick[int64](t, 20, 60, 3_000, 300_000)
 	var sum seen
 	everyCorpus(t, func(t *testing.T, c *corpus) {
 		list := c.sorted(foreign)

@@ -15,6 +15,7 @@ type Segment struct {
 	Open    Verdict
 	Scan    Scan
 
+	file   []byte
 	groups []groupAt // before Scan.X, in order
 }
 
@@ -26,7 +27,7 @@ type groupAt struct {
 
 // DecodeSegment decodes the file that has the name of the segment with that id.
 func DecodeSegment(id uint64, file []byte) *Segment {
-	s := &Segment{Size: int64(len(file))}
+	s := &Segment{Size: int64(len(file)), file: file}
 	if s.Header, s.Head = DecodeHeader(file); s.Head != Valid {
 		return s
 	}
@@ -44,17 +45,19 @@ func DecodeSegment(id uint64, file []byte) *Segment {
 	return s
 }
 
-// ends reports whether all before length is valid, and ends there with the chain
-// and the last LSN that the opening o of a later segment says.
-func (s *Segment) ends(o Opening) bool {
+// upTo returns what a scan finds that ends where the opening o of a later segment
+// says. whole says that it finds all, and that o names its chain and its last LSN; if
+// all is valid and o names another, X is 0.
+func (s *Segment) upTo(o Opening) (scan Scan, whole bool) {
 	if s.Scan.X < o.Length {
-		return false
+		return s.Scan, false
 	}
 	end, last, chain := int64(groupsOff), s.Opening.Base-1, uint64(0)
 	for _, g := range s.groups {
 		if g.off < o.Length {
-			chain, end = g.sum, g.off // a group is no end before the first of its frames
-		} else if g.off == o.Length {
+			chain = g.sum
+		}
+		if g.off <= o.Length {
 			end = g.off
 		}
 	}
@@ -67,10 +70,19 @@ func (s *Segment) ends(o Opening) bool {
 			last = f.LSN
 		}
 	}
-	if o.Length == s.Scan.X && o.Length == s.Scan.C { // behind the last whole group, of whatever kind
+	if o.Length == s.Scan.C { // behind the last whole group, of whatever kind
 		end = o.Length
 	}
-	return end == o.Length && last == o.Last && chain == o.Chain
+	if end != o.Length { // it names the inside of something
+		scan = ScanSegment(s.file[:o.Length], s.Header)
+		scan.W, scan.Sealed = s.Scan.W, s.Scan.Sealed
+		return scan, false
+	}
+	if scan = s.Scan; last != o.Last || chain != o.Chain {
+		scan.X = 0
+		return scan, false
+	}
+	return scan, true
 }
 
 // Log is what the files of a directory are, taken together.
@@ -162,7 +174,7 @@ func (r *reading) from(ids []uint64) (l Log, torn uint64) {
 		switch v := r.head(s); {
 		case v != Valid:
 			return bad(v, id, 0), 0
-		case s.Open == Newer, s.Open != Valid && s.Scan.Newer:
+		case s.Open == Newer:
 			return bad(Newer, id, groupsOff), 0
 		case s.Open == Valid:
 			top = s
@@ -192,7 +204,7 @@ func (r *reading) from(ids []uint64) (l Log, torn uint64) {
 
 // chain reads what is before the newest segment, which is sound.
 func (r *reading) chain(id uint64, s *Segment) (l Log, torn uint64) {
-	l = ended(id, s, s.Scan.W)
+	l = ended(id, s.Scan, s.Scan.W)
 	proved := s.Scan.W > groupsOff // a sync counts only when all before it was synced
 	for {
 		o := s.Opening
@@ -211,19 +223,28 @@ func (r *reading) chain(id uint64, s *Segment) (l Log, torn uint64) {
 		if proved || s.Scan.Sealed {
 			w = math.MaxInt64
 		}
-		whole := s.Open == Valid && s.ends(o)
-		switch {
-		case s.Open == Newer, !whole && s.Scan.Newer && s.Scan.X < o.Length:
-			return bad(Newer, id, s.Scan.X), 0
-		case whole:
-		case s.Open != Valid && w > groupsOff, s.Scan.X < w:
-			return bad(Damaged, id, s.Scan.X), 0
-		case r.short(id):
-			return Log{Verdict: Damaged, BadID: id, BadAt: s.Scan.X, Cut: true}, 0
-		case s.Open != Valid:
+		if s.Open != Valid {
+			switch {
+			case s.Open == Newer:
+				return bad(Newer, id, groupsOff), 0
+			case w > groupsOff:
+				return bad(Damaged, id, s.Scan.X), 0
+			case r.short(id):
+				return Log{Verdict: Damaged, BadID: id, BadAt: s.Size, Cut: true}, 0
+			}
 			return Log{}, id
+		}
+		scan, whole := s.upTo(o)
+		switch {
+		case whole:
+		case scan.Newer && scan.X < o.Length:
+			return bad(Newer, id, scan.X), 0
+		case scan.X < w:
+			return bad(Damaged, id, scan.X), 0
+		case r.short(id):
+			return Log{Verdict: Damaged, BadID: id, BadAt: scan.X, Cut: true}, 0
 		default: // it ran ahead of its syncs: it is the last one, what follows is dead
-			l = ended(id, s, w)
+			l = ended(id, scan, w)
 		}
 		proved = proved || w > groupsOff
 	}
@@ -237,11 +258,11 @@ func (r *reading) chain(id uint64, s *Segment) (l Log, torn uint64) {
 	return l, 0
 }
 
-// ended is the log that ends in s.
-func ended(id uint64, s *Segment, w int64) Log {
-	l := Log{Last: s.Scan.Last, Ends: id, X: s.Scan.X, W: w, Torn: !s.Scan.Clean}
-	for _, f := range s.Scan.Frames {
-		if f.Off < s.Scan.C && f.Type == typeMeta {
+// ended is the log that ends in the segment id, of which s was found.
+func ended(id uint64, s Scan, w int64) Log {
+	l := Log{Last: s.Last, Ends: id, X: s.X, W: w, Torn: !s.Clean}
+	for _, f := range s.Frames {
+		if f.Off < s.C && f.Type == typeMeta {
 			l.Meta, l.HasMeta = f.Data, true
 		}
 	}

@@ -205,6 +205,8 @@ type Scan struct {
 	Last   uint64  // last LSN before C; the first base less one if none
 	W      int64   // highest watermark claimed by a header; 0 if none
 	Sealed bool    // some header of a seal holds its sum, before X or behind
+
+	Unknown bool // some header from X on holds its sum, and its kind or flags are not known
 }
 
 // Frame is a valid frame, section 4. The LSN is 0 but for records.
@@ -233,6 +235,7 @@ func ScanSegment(file []byte, h Header) Scan {
 	for p := s.X; p < int64(len(file)); p += 8 {
 		if b := headerAt(file, h.Salt, p); b != nil {
 			s.claim(b)
+			s.Unknown = s.Unknown || unknown(b)
 		}
 	}
 	return s
@@ -318,9 +321,9 @@ func decodeGroup(file []byte, h Header, p int64, last group) (group, Verdict) {
 	if b == nil {
 		return group{}, Damaged
 	}
-	kind, flags, end := b[0], b[1], p+8*int64(u32(b[8:]))
+	kind, end := b[0], p+8*int64(u32(b[8:]))
 	base, durable, chain := u64(b[16:]), u64(b[24:]), u64(b[32:])
-	if kind == 0 || kind > kindSeal && kind < kindSkipped || flags&^1 != 0 { // (4)
+	if unknown(b) { // (4)
 		return group{}, Newer
 	}
 	if p == groupsOff {
@@ -336,6 +339,12 @@ func decodeGroup(file []byte, h Header, p int64, last group) (group, Verdict) {
 		return group{}, Damaged
 	}
 	return group{kind, u32(b[4:]), u32(b[12:]), end, base, base, durable, chain, u64(b[40:]), u64(b[56:])}, Valid
+}
+
+// unknown reports whether a header that holds its sum has a kind or flags that this
+// version does not know, and must.
+func unknown(b []byte) bool {
+	return b[0] == 0 || b[0] > kindSeal && b[0] < kindSkipped || b[1]&^1 != 0
 }
 
 // headerAt returns the header of a group at p if (1) it is there, (2) has the
