@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs the tests of the format where integers are of another size or order than on the
-# machine that they are written on: `bash fuzz/arch.sh`. It is no part of `go test`: for a
+# machine that they are written on: `bash fuzz/arch.sh [386|s390x|ppc64]...`. It is no part of `go test`: for a
 # foreign processor it needs its emulator of users' programs (Debian: apt-get install
 # qemu-user-static), and fails without one.
 set -euo pipefail
@@ -29,7 +29,14 @@ run() {
 	done
 }
 
-run 386 ''                   # 32 bits
-run s390x qemu-s390x-static  # big-endian
-run ppc64 qemu-ppc64-static  # big-endian, pages of 64 KiB
+for arch in "${@:-386 s390x ppc64}"; do
+	for arch in $arch; do
+		case $arch in
+		386) run 386 '' ;; # 32 bits
+		s390x) run s390x qemu-s390x-static ;; # big-endian
+		ppc64) run ppc64 qemu-ppc64-static ;; # big-endian, and pages of 64 KiB
+		*) fail "no such processor: $arch" ;;
+		esac
+	done
+done
 printf '== %4ds  all of it holds\n' "$SECONDS"
