@@ -394,7 +394,11 @@ func TestDamageAllocatesNoMoreThanTheFiles(t *testing.T) {
 		t.Skip("the race detector allocates too")
 	}
 	open, closed := corpora(t)
-	for _, c := range []*corpus{open, closed} {
+	logs := []*corpus{open, closed}
+	if scale.Of(t) >= scale.Long {
+		logs = append(logs, optioned(t)...)
+	}
+	for _, c := range logs {
 		w := newDamageWorker(t, c)
 		measure := func(look func()) uint64 {
 			var before, after runtime.MemStats
@@ -418,7 +422,7 @@ func TestDamageAllocatesNoMoreThanTheFiles(t *testing.T) {
 			}
 		}
 		w.alarm.Stop()
-		t.Logf("%d bytes in files; intact %d bytes allocated in all; damaged in %d ways at most %d", c.size, intact, cases, most)
+		t.Logf("%s: %d bytes in files; intact %d bytes allocated in all; damaged in %d ways at most %d", c.name, c.size, intact, cases, most)
 		require.Less(t, most, intact+2*uint64(c.size))
 	}
 }
