@@ -15,14 +15,7 @@ type Segment struct {
 	Open    Verdict
 	Scan    Scan
 
-	file   []byte
-	groups []groupAt // before Scan.X, in order
-}
-
-// groupAt is where a group begins, and the sum of its header.
-type groupAt struct {
-	off int64
-	sum uint64
+	file []byte
 }
 
 // DecodeSegment decodes the file that has the name of the segment with that id.
@@ -37,48 +30,31 @@ func DecodeSegment(id uint64, file []byte) *Segment {
 	}
 	s.Opening, s.Open = DecodeOpening(file, s.Header)
 	s.Scan = ScanSegment(file, s.Header)
-	for p := int64(groupsOff); p < s.Scan.X && p+groupHeader <= s.Size; {
-		b := file[p:]
-		s.groups = append(s.groups, groupAt{p, u64(b[56:])})
-		p += max(groupHeader, 8*int64(u32(b[8:])))
-	}
 	return s
 }
 
 // upTo returns what a scan finds that ends where the opening o of a later segment
-// says. whole says that it finds all, and that o names its chain and its last LSN; if
-// all is valid and o names another, X is 0.
+// says: what lies behind is dead, and not looked at. whole says that it finds all, and
+// that o names its chain and its last LSN; if all is valid and o names another, X is 0.
 func (s *Segment) upTo(o Opening) (scan Scan, whole bool) {
-	if s.Scan.X < o.Length {
-		return s.Scan, false
+	scan = s.Scan
+	if scan.X != o.Length {
+		scan = ScanSegment(s.file[:min(o.Length, s.Size)], s.Header)
+		scan.W, scan.Sealed = s.Scan.W, s.Scan.Sealed
 	}
-	end, last, chain := int64(groupsOff), s.Opening.Base-1, uint64(0)
-	for _, g := range s.groups {
-		if g.off < o.Length {
-			chain = g.sum
-		}
-		if g.off <= o.Length {
-			end = g.off
-		}
+	if scan.X < o.Length {
+		return scan, false
 	}
-	for _, f := range s.Scan.Frames {
-		if f.Off >= o.Length {
-			break
-		}
-		end = max(end, (f.Off+frameHeader+int64(len(f.Data))+7)&^7)
+	last, chain := s.Opening.Base-1, uint64(0)
+	for p := int64(groupsOff); p < o.Length; p += 8 * int64(u32(s.file[p+8:])) {
+		chain = u64(s.file[p+56:])
+	}
+	for _, f := range scan.Frames {
 		if f.Type == typeRecord {
 			last = f.LSN
 		}
 	}
-	if o.Length == s.Scan.C { // behind the last whole group, of whatever kind
-		end = o.Length
-	}
-	if end != o.Length { // it names the inside of something
-		scan = ScanSegment(s.file[:o.Length], s.Header)
-		scan.W, scan.Sealed = s.Scan.W, s.Scan.Sealed
-		return scan, false
-	}
-	if scan = s.Scan; last != o.Last || chain != o.Chain {
+	if last != o.Last || chain != o.Chain {
 		scan.X = 0
 		return scan, false
 	}
