@@ -260,7 +260,7 @@ func (w *damageWorker) observe(name string, first, last wal.LSN) (o outcome) {
 		return o
 	}
 	switch o.class = short; {
-	case o.last > w.c.last || o.last < w.c.first-1:
+	case o.last > w.c.last || o.last < min(w.c.first, max(w.first, 1))-1:
 		o.wrong = "it ends at another record"
 	case o.last == w.c.last:
 		o.class = whole
