@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -11,19 +12,32 @@ import (
 )
 
 // Crash is a [Mem] that remembers what is not durable, so that [Crash.State] can say
-// what a power failure may leave:
+// what a power failure may leave. These are the rules; all that they leave open falls
+// independently, across the files and directories too:
 //
 //   - A file's content is divided in units, of 512 bytes or of 4096. Each unit that was
-//     written or cut since the file's last Sync has, independently of the others, any
-//     content it had at the end of a call since then, or its durable one. If it held
-//     no durable byte when first written, it may be garbage too.
-//   - A file's size is, independently of its units, any it had since its last Sync.
-//     Bytes that nothing reached are zeros. Allocate and Truncate change the size, and
-//     Truncate gives the units that it cuts a version with zeros.
-//   - Of the changes to a directory's entries since its last SyncDir any subset is kept.
-//     A Rename is one change. Making a directory is a change of its parent.
-//   - Sync of a file does not keep its names, SyncDir not its content. What has no name
-//     after the crash is gone. Locks do not survive.
+//     written or cut since the file's last Sync has any content it had at the end of a
+//     call since then, or its durable one: a unit is never torn. A call that did only a
+//     part, or failed and was done all the same, is a call that did what it did.
+//   - A unit that held no durable byte when first written may be garbage too: what was
+//     at the same offset of a file that is durably gone, or noise if there was none.
+//     Where the durable size reaches, durable bytes are, the zeros of Allocate included.
+//   - A file's size is any it had since its last Sync: it comes before its data, with
+//     it, or behind it. Bytes that nothing reached are zeros. Allocate and Truncate
+//     change the size, and Truncate gives the units that it cuts a version with zeros.
+//   - Of the changes to a directory's entries since its last SyncDir any subset is kept,
+//     in the order in which they were made. A Rename is one change, whatever of the
+//     file is durable. Making a directory is a change of its parent.
+//   - Sync of a file keeps its content and size but none of its names, SyncDir the names
+//     but no content. What has no name after the crash is gone. Locks do not survive.
+//   - What a failed Sync ([Crash.FailSync]) covered can be read, and no later Sync
+//     makes it durable: the kernel calls the pages clean. Only what is written once more
+//     is as good as new. The kernel may drop such pages at any time ([Crash.Evict]), at
+//     once as well, and then the file reads as the disk has it. A size that a write made
+//     shares the fate of its data; one that Allocate or Truncate made does not, nor do
+//     names: a journal that fails is a file system that takes no more changes.
+//
+// Which open file a failed Sync is reported to, and when, is up to a [Handler].
 //
 // Rename from one directory to another is not part of the model and fails with
 // errors.ErrUnsupported. All methods may be called concurrently; those that change
@@ -39,6 +53,7 @@ type Crash struct {
 	seq   uint64     // counts changes
 	files map[*inode]*history
 	dirs  map[string]*entries
+	stale []byte // what was in a file that is durably gone; never changed
 }
 
 // entries is what is known about the entries of a directory.
@@ -151,12 +166,14 @@ func (c *Crash) Rename(from, to string) error {
 		return linkError("rename", from, to, errors.ErrUnsupported)
 	}
 	ino, old := c.find(from), c.find(to)
+	freed := c.content(old)
 	if err := c.mem.Rename(from, to); err != nil {
 		return err
 	}
 	if ino == old {
 		return nil // two names of one file stay as they are
 	}
+	c.free(old, freed)
 	c.files[ino].name = to
 	c.files[ino].snap = nil
 	c.note(to, change{op: Rename, from: filepath.Base(from), to: filepath.Base(to), ino: ino})
@@ -171,9 +188,12 @@ func (c *Crash) Remove(name string) error {
 	if c.mem.SyncDir(path) == nil { // of directories there is no history
 		return pathError("remove", name, errors.ErrUnsupported)
 	}
+	ino := c.find(path)
+	freed := c.content(ino)
 	if err := c.mem.Remove(name); err != nil {
 		return err
 	}
+	c.free(ino, freed)
 	c.note(path, change{op: Remove, from: filepath.Base(path)})
 	return nil
 }
@@ -203,8 +223,7 @@ func (c *Crash) SyncDir(dir string) error {
 		ch.apply(durable)
 	}
 	e.durable, e.changes = durable, nil
-	named := c.named()
-	maps.DeleteFunc(c.files, func(ino *inode, _ *history) bool { return !named[ino] })
+	c.forget()
 	return nil
 }
 
@@ -224,8 +243,8 @@ func (c *Crash) Lock(name string) (io.Closer, error) {
 
 // FailSync does to the file what a failed Sync does: whatever was written since the
 // last successful one can still be read, but no later Sync makes it durable, unless it
-// is written once more. Changes of the size are not affected. It is for a [Handler]
-// that lets a Sync fail; the error is fs.ErrNotExist if there is no such file.
+// is written once more. It is for a [Handler] that lets a Sync fail; the error is
+// fs.ErrNotExist if there is no such file.
 func (c *Crash) FailSync(name string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -234,8 +253,40 @@ func (c *Crash) FailSync(name string) error {
 		_, err := c.mem.Open(name, ReadOnly)
 		return err
 	}
-	for _, b := range h.dirty {
-		b.lost = true
+	h.fail()
+	return nil
+}
+
+// Evict drops what failed Syncs of the file left in memory: from now on it is read as
+// the disk has it. For each unit the disk has one of n contents, of which pick returns
+// the number: 0 is the durable one, and the one read so far comes last, but for
+// garbage. The size stays what it is. The error is fs.ErrNotExist if there is no such
+// file.
+func (c *Crash) Evict(name string, pick func(n int) int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f, err := c.mem.Open(name, ReadWrite)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := c.files[c.find(filepath.Clean(name))]
+	h.snap = nil
+	for _, i := range slices.Sorted(maps.Keys(h.dirty)) {
+		d := h.dirty[i]
+		if !d.lost {
+			continue
+		}
+		u := unitState{n: i, versions: d.versions, fresh: d.fresh}
+		block := make([]byte, h.unit)
+		u.fill(block, i*h.unit, pick(u.picks()), c.stale)
+		delete(h.dirty, i)
+		h.setDurable(i, block)
+		if size := h.size(); i*h.unit < size {
+			if _, err := f.WriteAt(block[:min(h.unit, size-i*h.unit)], i*h.unit); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -265,6 +316,39 @@ func (c *Crash) find(path string) *inode {
 	return c.mem.dirs[filepath.Dir(path)][filepath.Base(path)]
 }
 
+// content returns a copy of what is in the file, which may be nil.
+func (c *Crash) content(ino *inode) []byte {
+	if ino == nil {
+		return nil
+	}
+	ino.mu.RLock()
+	defer ino.mu.RUnlock()
+	return bytes.Clone(ino.data)
+}
+
+// free notes what was in a file, which may be nil, that lost a name.
+func (c *Crash) free(ino *inode, content []byte) {
+	if h := c.files[ino]; h != nil {
+		h.freed = content
+	}
+}
+
+// forget drops the files that have no name any more, not even after a crash. What was
+// in one of them is in blocks that may become another file's.
+func (c *Crash) forget() {
+	named := c.named()
+	last := ""
+	for ino, h := range c.files {
+		if named[ino] {
+			continue
+		}
+		delete(c.files, ino)
+		if len(h.freed) > 0 && h.name >= last {
+			last, c.stale = h.name, h.freed
+		}
+	}
+}
+
 // named returns the files that have a name or may have one after a crash.
 func (c *Crash) named() map[*inode]bool {
 	named := map[*inode]bool{}
@@ -285,7 +369,7 @@ func (c *Crash) named() map[*inode]bool {
 func (c *Crash) State() *State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := &State{unit: c.unit, dirs: map[string]entries{}, files: map[*inode]*snapshot{}}
+	s := &State{unit: c.unit, stale: c.stale, dirs: map[string]entries{}, files: map[*inode]*snapshot{}}
 	for path, e := range c.dirs {
 		s.dirs[path] = entries{e.durable, slices.Clip(e.changes)}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -183,6 +184,24 @@ func TestRefusedWritesLeaveNothing(t *testing.T) {
 	leaves(t, c, "a=ABC", "a=ABC__", "a=ABCD_", "a=ABC_E", "a=ABCDE", "a=ABC_#", "a=ABCD#")
 }
 
+func TestGarbageIsWhatAFileThatIsGoneHeld(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 OLDOLDOLD", "write a 12 X", "sync a", "create b", "syncdir .", "remove a", "write b 3 NEWNEWNEWNEW")
+	s := c.State()
+	noise := s.Oldest()
+	for i, ch := range s.Choices() {
+		noise[i] = ch.N - 1
+	}
+	require.Equal(t, "b=###############", strings.ReplaceAll(show(t, s.Image(noise), "."), "#b", "# b"), "a may come back, with its blocks")
+	play(t, c, "syncdir .")
+	s = c.State()
+	noise = s.Oldest()
+	for i, ch := range s.Choices() {
+		noise[i] = ch.N - 1
+	}
+	require.Equal(t, "b=OLDOLDOLD___X__", show(t, s.Image(noise), "."))
+}
+
 func TestFailedSyncIsNotMadeGood(t *testing.T) {
 	c := vfs.NewCrash(4)
 	play(t, c, "create a", "write a 0 ABCDEFGH", "sync a", "syncdir .", "write a 2 wxyz", "fail a", "sync a")
@@ -192,6 +211,45 @@ func TestFailedSyncIsNotMadeGood(t *testing.T) {
 	play(t, c, "write a 4 EF", "write a 4 yz", "sync a")
 	leaves(t, c, "a=kBwxyzGH")
 	require.Error(t, c.FailSync("no"))
+}
+
+// A write that made the file larger, and failed to reach the disk, did not make it
+// larger there.
+func TestFailedSyncLosesTheSizeThatAWriteMade(t *testing.T) {
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "write a 0 AB", "sync a", "syncdir .", "write a 2 CDEFGH", "fail a", "sync a")
+	sizes := []string{"a=AB", "a=AB______", "a=ABCD____", "a=AB__EFGH", "a=ABCDEFGH", "a=AB__####", "a=ABCD####"}
+	leaves(t, c, sizes...)
+	play(t, c, "write a 4 EF", "sync a")
+	leaves(t, c, "a=AB__EF", "a=ABCDEF", "a=AB__EFGH", "a=ABCDEFGH")
+	play(t, c, "write a 0 ABCDEFGH", "sync a")
+	leaves(t, c, "a=ABCDEFGH")
+
+	c = vfs.NewCrash(4)
+	play(t, c, "create a", "sync a", "syncdir .", "alloc a 6", "write a 0 A", "fail a", "sync a")
+	leaves(t, c, "a=______", "a=A_____", "a=####__")
+}
+
+func TestEvictedPagesShowTheDisk(t *testing.T) {
+	for pick, want := range []string{"a=ABCDEFGH", "a=ABwxyzGH"} {
+		c := vfs.NewCrash(4)
+		play(t, c, "create a", "write a 0 ABCDEFGH", "sync a", "syncdir .", "write a 2 wxyz", "fail a")
+		require.Equal(t, "a=ABwxyzGH", show(t, c, "."))
+		require.NoError(t, c.Evict("a", func(n int) int {
+			require.Equal(t, 2, n)
+			return pick
+		}))
+		leaves(t, c, want)
+		require.Equal(t, want, show(t, c, "."))
+		play(t, c, "write a 7 K")
+		leaves(t, c, want, want[:len(want)-1]+"K")
+		require.Error(t, c.Evict("no", nil))
+	}
+	c := vfs.NewCrash(4)
+	play(t, c, "create a", "syncdir .", "write a 0 ABCDEF", "fail a", "write a 0 WXYZ")
+	require.NoError(t, c.Evict("a", func(n int) int { return n - 1 }))
+	require.Equal(t, "a=WXYZ##", show(t, c, "."), "what was written since is kept")
+	leaves(t, c, "a=", "a=######", "a=____##", "a=ABCD##", "a=WXYZ##")
 }
 
 func TestKillClosesAndReleases(t *testing.T) {

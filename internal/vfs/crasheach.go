@@ -3,14 +3,16 @@ package vfs
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"slices"
 )
 
 // Each calls yield with different picks until it returns false: all there are, if they
 // are at most limit. Otherwise with limit of them: the oldest and the newest of everything;
-// the first k choices newest and the rest oldest, and the other way round; all newest
-// but one, all oldest but one; and the rest as seed has it, two that differ, versions
-// in between and garbage among them. Where limit is too low for one of these families,
-// it is thinned out evenly. Yield must not change the slice, which is used again.
+// the first k choices newest and the rest missing, and the other way round; one missing,
+// two missing, all but one missing; and the rest as seed has it, versions in between
+// among them. Missing is the oldest, which is zeros where nothing durable was, and then
+// garbage where there may be some. Where limit is too low for one of these families, it
+// is thinned out evenly. Yield must not change the slice, which is used again.
 func (s *State) Each(limit int, seed uint64, yield func(picks []int) bool) {
 	s.init()
 	if limit <= 0 {
@@ -44,13 +46,14 @@ func (s *State) sample(limit int, seed uint64, yield func(picks []int) bool) {
 		oldest: s.Oldest(), newest: s.Newest(), picks: s.Oldest(),
 		rand: rand.New(rand.NewPCG(seed, hashKey)),
 		seen: map[uint64]bool{}, limit: limit, yield: yield,
+		choices: s.choices, mixed: s.Oldest(),
 	}
 	if !smp.emit(smp.oldest) || !smp.emit(smp.newest) || !smp.families() {
 		return
 	}
 	// There are more than limit, but nothing says that chance finds them all.
 	for range 16 * limit {
-		smp.random(s.choices)
+		smp.random()
 		if !smp.emit(smp.picks) {
 			return
 		}
@@ -58,7 +61,9 @@ func (s *State) sample(limit int, seed uint64, yield func(picks []int) bool) {
 }
 
 type sampler struct {
+	choices        []choice
 	oldest, newest []int
+	mixed          []int // a member of a family
 	picks          []int // what is about to be yielded
 	rand           *rand.Rand
 	seen           map[uint64]bool // hashes of picks
@@ -84,33 +89,30 @@ func (smp *sampler) emit(picks []int) bool {
 	return smp.yield(smp.picks) && len(smp.seen) < smp.limit
 }
 
-// families yields prefixes, suffixes, single omissions and single survivors, and takes
-// at most half of the limit.
+// families yields prefixes, suffixes, single omissions and survivors, and double
+// omissions, and takes at most five eighths of the limit.
 func (smp *sampler) families() bool {
 	n := len(smp.oldest)
-	quota := min(n, max(1, smp.limit/8))
-	mixed := make([]int, n)
-	for family := range 4 {
+	garbage := smp.garbage()
+	quota := smp.limit / 8
+	if garbage != nil {
+		quota /= 2
+	}
+	for family := range 5 {
+		total := n
+		if family == 4 {
+			total = n * (n - 1) / 2
+		}
+		quota := min(total, max(1, quota))
 		for j := range quota {
-			k := (j*n + smp.rand.IntN(n)) / quota // with quota n: nearly j
-			if quota == n {
-				k = j
+			k := j
+			if quota < total {
+				k = (j*total + smp.rand.IntN(total)) / quota
 			}
-			switch family {
-			case 0: // prefix
-				copy(mixed, smp.oldest)
-				copy(mixed[:k], smp.newest)
-			case 1: // suffix
-				copy(mixed, smp.oldest)
-				copy(mixed[k:], smp.newest[k:])
-			case 2: // omission
-				copy(mixed, smp.newest)
-				mixed[k] = smp.oldest[k]
-			case 3: // survivor
-				copy(mixed, smp.oldest)
-				mixed[k] = smp.newest[k]
+			if !smp.emitMember(family, k, smp.oldest) {
+				return false
 			}
-			if !smp.emit(mixed) {
+			if garbage != nil && !smp.emitMember(family, k, garbage) {
 				return false
 			}
 		}
@@ -118,9 +120,57 @@ func (smp *sampler) families() bool {
 	return true
 }
 
+// garbage returns the picks that leave garbage wherever there may be some, and the
+// oldest elsewhere; nil if that is nowhere.
+func (smp *sampler) garbage() []int {
+	var picks []int
+	for i := range smp.choices {
+		if smp.choices[i].Garbage {
+			if picks == nil {
+				picks = slices.Clone(smp.oldest)
+			}
+			picks[i] = smp.choices[i].N - 1
+		}
+	}
+	return picks
+}
+
+// emitMember emits member k of that family, in which what is missing is as absent has it.
+func (smp *sampler) emitMember(family, k int, absent []int) bool {
+	mixed := smp.mixed
+	switch family {
+	case 0: // prefix
+		copy(mixed, absent)
+		copy(mixed[:k], smp.newest)
+	case 1: // suffix
+		copy(mixed, absent)
+		copy(mixed[k:], smp.newest[k:])
+	case 2: // omission
+		copy(mixed, smp.newest)
+		mixed[k] = absent[k]
+	case 3: // survivor
+		copy(mixed, absent)
+		mixed[k] = smp.newest[k]
+	case 4: // double omission
+		copy(mixed, smp.newest)
+		a, b := pair(k, len(mixed))
+		mixed[a], mixed[b] = absent[a], absent[b]
+	}
+	return smp.emit(mixed)
+}
+
+// pair returns pair k of those of n things, the pairs of the first ones first.
+func pair(k, n int) (a, b int) {
+	for k >= n-1-a {
+		k -= n - 1 - a
+		a++
+	}
+	return a, a + 1 + k
+}
+
 // random makes picks up in one of a few ways.
-func (smp *sampler) random(choices []choice) {
-	picks, r := smp.picks, smp.rand
+func (smp *sampler) random() {
+	picks, r, choices := smp.picks, smp.rand, smp.choices
 	switch way := r.IntN(8); way {
 	case 0, 1: // a pair
 		base, other := smp.newest, smp.oldest

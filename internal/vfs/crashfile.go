@@ -17,6 +17,7 @@ type crashFile struct {
 func (f *crashFile) WriteAt(p []byte, off int64) (n int, err error) {
 	f.change(func(h *history, seq *uint64) {
 		n, err = f.memFile.WriteAt(p, off)
+		h.reach = max(h.reach, off+int64(n))
 		h.noteSize(seq)
 		h.noteData(off, off+int64(n), true, seq)
 	})
@@ -77,6 +78,13 @@ type history struct {
 	dirty   map[int64]*dirty // units touched since, and lost ones
 	sizes   []int64          // the durable one, then what followed
 	sizeSeq uint64           // of the first that followed
+	reach   int64            // end of the farthest write since the last Sync, or its failure
+
+	// A Sync failed, and the size is one that a write made: the disk may have an
+	// older one, until a write reaches the end again, or another call sets the size.
+	sizeLost bool
+
+	freed []byte // what was in it when it last lost a name
 
 	snap   *snapshot // of now, or nil
 	shared bool      // a snapshot has durable
@@ -118,6 +126,7 @@ func (h *history) noteSize(seq *uint64) {
 		h.sizeSeq = *seq
 	}
 	h.sizes = append(h.sizes, size)
+	h.sizeLost = false
 }
 
 // noteData adds the content that the units of the bytes from off to end have now.
@@ -164,23 +173,50 @@ func (h *history) last(i int64) []byte {
 
 // sync makes the last of everything the only one, but for what was lost.
 func (h *history) sync() {
-	h.sizes = []int64{h.size()}
-	if h.shared {
-		h.durable, h.shared = slices.Clone(h.durable), false
-	}
-	units := (h.sizes[0] + h.unit - 1) / h.unit
+	h.syncSize()
+	units := (h.size() + h.unit - 1) / h.unit
 	for i, d := range h.dirty {
-		if d.lost {
-			continue
-		}
-		for i >= int64(len(h.durable)) && i < units {
-			h.durable = append(h.durable, nil)
-		}
-		if i < int64(len(h.durable)) {
-			h.durable[i] = h.last(i)
+		if !d.lost && i < units {
+			h.setDurable(i, h.last(i))
 		}
 	}
 	maps.DeleteFunc(h.dirty, func(_ int64, d *dirty) bool { return !d.lost })
+}
+
+// syncSize does the part of sync about the size. A lost size stays one of several,
+// but none that is less than what was written and synced since.
+func (h *history) syncSize() {
+	sizes := []int64{h.size()}
+	if h.sizeLost {
+		sizes = nil
+		for _, size := range h.sizes {
+			if size = max(size, min(h.reach, h.size())); !slices.Contains(sizes, size) {
+				sizes = append(sizes, size)
+			}
+		}
+		h.sizeLost = len(sizes) > 1
+	}
+	h.sizes, h.reach = sizes, 0
+}
+
+// fail does what a failed Sync does.
+func (h *history) fail() {
+	for _, d := range h.dirty {
+		d.lost = true
+	}
+	h.sizeLost = h.sizeLost || len(h.sizes) > 1 && h.reach >= h.size()
+	h.reach, h.snap = 0, nil
+}
+
+// setDurable makes content the durable one of unit i.
+func (h *history) setDurable(i int64, content []byte) {
+	if h.shared {
+		h.durable, h.shared = slices.Clone(h.durable), false
+	}
+	for i >= int64(len(h.durable)) {
+		h.durable = append(h.durable, nil)
+	}
+	h.durable[i] = content
 }
 
 // equal compares two contents of a unit.
@@ -211,6 +247,14 @@ type unitState struct {
 	seq      uint64
 	versions [][]byte
 	fresh    bool
+}
+
+// picks returns how many contents the unit may have.
+func (u *unitState) picks() int {
+	if u.fresh {
+		return len(u.versions) + 1
+	}
+	return len(u.versions)
 }
 
 func (h *history) snapshot() *snapshot {

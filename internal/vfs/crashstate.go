@@ -19,6 +19,7 @@ type State struct {
 	unit  int64
 	dirs  map[string]entries
 	files map[*inode]*snapshot
+	stale []byte // where garbage comes from; see Crash
 
 	once    sync.Once
 	choices []choice
@@ -72,10 +73,7 @@ func (s *State) init() {
 				about[f.sizeSeq] = ino
 			}
 			for _, u := range f.units {
-				c := Choice{What: "block", Name: f.name, N: len(u.versions), Off: u.n * s.unit, Garbage: u.fresh}
-				if u.fresh {
-					c.N++
-				}
+				c := Choice{What: "block", Name: f.name, N: u.picks(), Off: u.n * s.unit, Garbage: u.fresh}
 				s.choices = append(s.choices, choice{Choice: c, seq: u.seq, unit: u})
 				about[u.seq] = ino
 			}
@@ -215,7 +213,7 @@ func (im *image) file(of *inode) *inode {
 		for _, i := range picked {
 			if c := &im.choices[i]; c.What == "block" && im.picks[i] > 0 && c.Off < size {
 				block := ino.data[c.Off:min(c.Off+im.unit, size)]
-				c.fill(block, im.picks[i])
+				c.fill(block, im.picks[i], im.stale)
 			}
 		}
 	}
@@ -224,13 +222,25 @@ func (im *image) file(of *inode) *inode {
 }
 
 // fill makes the block what it is with that pick.
-func (c *choice) fill(block []byte, pick int) {
-	if pick < len(c.unit.versions) {
-		n := copy(block, c.unit.versions[pick])
+func (c *choice) fill(block []byte, pick int, stale []byte) {
+	c.unit.fill(block, c.Off, pick, stale)
+}
+
+// fill makes the block, which begins at off in its file, what it is with that pick.
+func (u *unitState) fill(block []byte, off int64, pick int, stale []byte) {
+	if pick < len(u.versions) {
+		n := copy(block, u.versions[pick])
 		clear(block[n:])
 		return
 	}
-	x := mix(uint64(c.Off)^hashKey0, hashKey1)
+	if off < int64(len(stale)) {
+		old := stale[off:min(off+int64(len(block)), int64(len(stale)))]
+		if !equal(old, nil) {
+			clear(block[copy(block, old):])
+			return
+		}
+	}
+	x := mix(uint64(off)^hashKey0, hashKey1)
 	for len(block) > 0 {
 		x = mix(x^hashKey2, hashKey3) + hashKey
 		var word [8]byte

@@ -74,6 +74,11 @@ func TestEachSamplesAboveTheLimit(t *testing.T) {
 			}
 			require.Contains(t, got, fmt.Sprint(picks), "%s %d", name, k)
 		}
+		for other := range k {
+			picks := s.Newest()
+			picks[k], picks[other] = 0, 0
+			require.Contains(t, got, fmt.Sprint(picks), "omission of %d and %d", other, k)
+		}
 	}
 	middle := slices.ContainsFunc(got, func(p string) bool {
 		return slices.Contains([]byte(p), '1') || slices.Contains([]byte(p), '2')
@@ -95,12 +100,19 @@ func TestEachSamplesGarbage(t *testing.T) {
 	s := c.State()
 	last := len(s.Choices()) - 1
 	require.True(t, s.Choices()[last].Garbage)
-	found := false
-	s.Each(200, 1, func(picks []int) bool {
-		found = found || picks[last] == s.Choices()[last].N-1
-		return true
-	})
-	require.True(t, found)
+	got := picksOf(t, s, 400, 1)
+	garbage := s.Oldest()
+	for i, ch := range s.Choices() {
+		if ch.Garbage {
+			garbage[i] = ch.N - 1
+		}
+	}
+	for k := range garbage {
+		survivor, omission := slices.Clone(garbage), s.Newest()
+		survivor[k], omission[k] = s.Newest()[k], garbage[k]
+		require.Contains(t, got, fmt.Sprint(survivor), "survivor %d among garbage", k)
+		require.Contains(t, got, fmt.Sprint(omission), "garbage instead of %d", k)
+	}
 }
 
 func TestEachStops(t *testing.T) {
