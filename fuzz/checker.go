@@ -1,31 +1,33 @@
 package fuzz
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/recovery"
+	"github.com/seed3918b8df/tidemark/segment"
 	"github.com/seed3918b8df/tidemark/wal"
 )
 
 // dir is the directory of the logs of this package.
 const dir = "log"
 
-// Checker opens logs on what crashes left. It remembers what it has seen: an image
-// that came before, of whatever script, is not opened again. Its methods may be
-// called concurrently.
+// Checker opens logs on what crashes left. It remembers what it has seen, 16 bytes
+// an image: one that came before, of whatever script, is not opened again. Its methods
+// may be called concurrently.
 type Checker struct {
 	mu     sync.Mutex
 	images map[uint64]uint64 // by hash: the digest of what was recovered
-	judged map[uint64]bool   // images with bounds
 	rows   map[string]int    // of the decision table: images that reach it
 }
 
 // NewChecker returns a Checker that has seen nothing.
 func NewChecker() *Checker {
-	return &Checker{images: map[uint64]uint64{}, judged: map[uint64]bool{}, rows: map[string]int{}}
+	return &Checker{images: map[uint64]uint64{}, rows: map[string]int{}}
 }
 
 // Images returns how many different images there were.
@@ -47,17 +49,11 @@ func (k *Checker) Row(label string) int {
 // one, fresh says so, and v is what the log was recovered to.
 func (k *Checker) Check(img *vfs.Mem, opts wal.Options, b Bounds, process bool) (v View, fresh bool, err error) {
 	image := img.Hash() ^ uint64(opts.FirstLSN)*0x9e3779b97f4a7c15
-	key := image*3 + b.Key()
-	if process {
-		key++
-	}
 	k.mu.Lock()
-	done := k.judged[key]
-	k.judged[key] = true
 	digest, seen := k.images[image]
 	k.mu.Unlock()
 	switch {
-	case done, seen && b.allow(digest, process):
+	case seen && b.allow(digest, process):
 		return v, false, nil
 	case seen: // once more, for the message
 		if v, _, _, err = openOn(img.Clone(), opts, nil); err == nil {
@@ -69,13 +65,21 @@ func (k *Checker) Check(img *vfs.Mem, opts wal.Options, b Bounds, process bool) 
 	if err != nil {
 		return v, true, fmt.Errorf("%w\n  it must be %v", err, b.views)
 	}
+	return v, k.add(image, v.Digest(), rows), b.Check(v, process)
+}
+
+// add notes what was recovered, and reports whether nobody else did meanwhile.
+func (k *Checker) add(image, digest uint64, rows []string) bool {
 	k.mu.Lock()
-	k.images[image] = v.Digest()
+	defer k.mu.Unlock()
+	if _, seen := k.images[image]; seen {
+		return false
+	}
+	k.images[image] = digest
 	for _, row := range rows {
 		k.rows[row]++
 	}
-	k.mu.Unlock()
-	return v, true, b.Check(v, process)
+	return true
 }
 
 // recoverImage opens the log in img and asks of it what must hold of every log. It
@@ -104,6 +108,8 @@ func recoverImage(img *vfs.Mem, opts wal.Options, pick uint64) (v View, rows []s
 		err = sameOn(img.Clone(), o, v, "in mode point-in-time")
 	case 2:
 		err = sameReadOnly(img, opts, v)
+	case 3:
+		err = sameTwice(img.Clone())
 	}
 	if err != nil {
 		return v, nil, err
@@ -139,25 +145,15 @@ func examineImage(img *vfs.Mem, reached map[string]bool) error {
 	return nil
 }
 
-// goOn opens a recovered log again, appends, ends it in one of two ways, and opens
-// it once more.
+// goOn opens a recovered log again, which must change nothing of it; appends three
+// groups, ends it in one of two ways, and opens it once more.
 func goOn(m *vfs.Mem, opts wal.Options, v View, pick uint64) error {
-	found := v.Digest()
+	found, before := v.Digest(), m.Clone()
 	v2, again, m, err := openOn(m, opts, func(l *wal.Log) error {
-		var b wal.Batch
-		more := []string{"one", "two, which is longer than the others", ""}
-		for _, r := range more {
-			b.Add([]byte(r))
+		if err := sameFiles(l, before, m); err != nil {
+			return err
 		}
-		if pick>>16%2 == 0 {
-			b.SetMeta([]byte("meta"))
-			v = v.WithMeta("meta")
-		}
-		v = v.Append(more...)
-		lsn, err := l.AppendBatch(&b)
-		if want := v.Last() - 2; err == nil && lsn != want {
-			return fmt.Errorf("the next append got LSN %d, want %d", lsn, want)
-		}
+		err := appendGroups(l, &v, pick>>16%2 == 0)
 		if err == nil && pick>>17%2 == 0 {
 			err = l.Close()
 		}
@@ -182,6 +178,100 @@ func goOn(m *vfs.Mem, opts wal.Options, v View, pick uint64) error {
 	return nil
 }
 
+// appendGroups appends three groups to a log, which is v: a batch, a record, and
+// another batch.
+func appendGroups(l *wal.Log, v *View, meta bool) error {
+	for _, records := range [][]string{{"one", "two, which is longer than the others", ""}, {"four"}, {"five", "six"}} {
+		want := v.Last() + 1
+		*v = v.Append(records...)
+		var lsn wal.LSN
+		var err error
+		if len(records) == 1 {
+			lsn, err = l.Append([]byte(records[0]))
+		} else {
+			var b wal.Batch
+			for _, r := range records {
+				b.Add([]byte(r))
+			}
+			if meta {
+				b.SetMeta([]byte(records[0]))
+				*v = v.WithMeta(records[0])
+			}
+			lsn, err = l.AppendBatch(&b)
+		}
+		if err != nil {
+			return err
+		}
+		if lsn != want {
+			return fmt.Errorf("the next append got LSN %d, want %d", lsn, want)
+		}
+	}
+	return nil
+}
+
+// sameFiles returns an error unless the files that l consists of are what they were
+// before it was opened.
+func sameFiles(l *wal.Log, before, now vfs.FS) error {
+	paths := []string{filepath.Join(dir, segment.FrontName)}
+	for _, s := range l.Segments() {
+		paths = append(paths, s.Path)
+	}
+	for _, path := range paths {
+		a, err := readFile(before, path)
+		if err != nil {
+			return err
+		}
+		b, err := readFile(now, path)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(a, b) {
+			return fmt.Errorf("%s is not what it was", path)
+		}
+	}
+	return nil
+}
+
+// readFile returns what is in the file of that path.
+func readFile(fsys vfs.FS, path string) ([]byte, error) {
+	f, err := fsys.Open(path, vfs.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || info.Size == 0 {
+		return nil, err
+	}
+	b := make([]byte, info.Size)
+	_, err = f.ReadAt(b, 0)
+	return b, err
+}
+
+// sameTwice does on m what a recovery has to do, and then again, and returns an error
+// unless that changes nothing.
+func sameTwice(m *vfs.Mem) error {
+	if names, err := m.List(dir); err != nil || len(names) == 0 {
+		return nil
+	}
+	var left uint64
+	for try := range 2 {
+		plan, err := recovery.Examine(recovery.Config{FS: m, Dir: dir})
+		if err == nil {
+			err = plan.Apply()
+		}
+		if err != nil {
+			return fmt.Errorf("recovery %d: %w", try, err)
+		}
+		if now := m.Hash(); try == 0 {
+			left = now
+		} else if now != left {
+			return errors.New("the second recovery changed what the first one left")
+		}
+	}
+	return nil
+}
+
 // openOn opens the log on m, reads it and calls fn, which may be nil. Then the
 // process ends, and left is what it leaves.
 func openOn(m *vfs.Mem, opts wal.Options, fn func(*wal.Log) error) (v View, r wal.Report, left *vfs.Mem, err error) {
@@ -190,12 +280,14 @@ func openOn(m *vfs.Mem, opts wal.Options, fn func(*wal.Log) error) (v View, r wa
 	if err != nil {
 		return v, r, nil, err
 	}
-	defer l.Close() // ends the goroutines; left is a copy
 	v, err = Look(l)
 	if err == nil && fn != nil {
 		err = fn(l)
 	}
-	return v, l.Recovery(), m.Clone(), err
+	left = m.Clone()
+	m.Kill()
+	_ = l.Close() // ends the goroutines; it has nothing to write to any more
+	return v, l.Recovery(), left, err
 }
 
 // sameOn opens the log on m, which is how, and returns an error unless it is v.

@@ -161,7 +161,8 @@ func (e *enumeration) runAhead(t *testing.T, scripts []string) {
 			}
 			a.flush()
 		})
-		e.check(s, a.points)
+		e.add(s, a.points)
+		e.check()
 		if len(e.failed) > 20 {
 			break
 		}

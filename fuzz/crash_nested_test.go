@@ -48,8 +48,8 @@ func sample(t *testing.T, scripts []Script, every int) (list []crashed) {
 			points, err = s.Execute()
 			return err
 		})
-		reseed(2)
-		e.check(s, points)
+		e.add(s, points)
+		e.check()
 	}
 	require.Empty(t, e.failed)
 	e = sampler(8, every/8, &list, func(c crashed) bool { // the log ends two segments before the last one
@@ -75,8 +75,8 @@ func TestRecoveryMayCrashAnywhere(t *testing.T) {
 			r = NewRun(s, vfs.NewCrashFrom(c.image, s.Unit), NewHistory(c.view))
 			return r.All()
 		})
-		reseed(3)
-		e.check(s, r.Points)
+		e.add(s, r.Points)
+		e.check()
 		if len(e.failed) > 20 {
 			break
 		}

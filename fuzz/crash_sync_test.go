@@ -74,8 +74,8 @@ func TestWhatOpenHandsOutAfterAFailedSyncIsDurable(t *testing.T) {
 				return err
 			})
 			runs++
-			reseed(2)
-			e.check(s, points)
+			e.add(s, points)
+			e.check()
 			if len(e.failed) > 20 {
 				e.report(t)
 				t.FailNow()

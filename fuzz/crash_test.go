@@ -6,20 +6,15 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
-	"runtime"
 	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed3918b8df/tidemark/internal/scale"
-	"github.com/seed3918b8df/tidemark/internal/vfs"
-	"github.com/seed3918b8df/tidemark/recovery"
 )
 
 // lockedReader makes a reader safe for concurrent use.
@@ -37,7 +32,7 @@ func (l *lockedReader) Read(p []byte) (int, error) {
 // seedRandom makes the ids and salts of logs the same each time. It also lets garbage
 // lie for longer than usual, of which an enumeration makes much.
 func seedRandom(t testing.TB, seed byte) {
-	old, percent := rand.Reader, debug.SetGCPercent(400)
+	old, percent := rand.Reader, debug.SetGCPercent(1600)
 	t.Cleanup(func() {
 		rand.Reader = old
 		debug.SetGCPercent(percent)
@@ -60,138 +55,105 @@ func execute(t *testing.T, fn func() error) {
 	})
 }
 
-// enumeration checks all points of scripts, in parallel.
-type enumeration struct {
-	checker  *Checker
-	perPoint int                          // how many images of a point, at most
-	also     func(Script, *vfs.Mem, View) // called with each new image and what it recovers to; may be nil
+// states and nested are how many images the crash tests look at with -scale long, and
+// part says which part of the scripts they take.
+var (
+	states = flag.Int("states", 10_000_000, "with -scale long: how many images of crashes")
+	nested = flag.Int("nested", 1_000_000, "with -scale long: how many images of crashes of a recovery")
+	part   = flag.String("part", "1/1", "with -scale long: i/n, the i-th of n parts of the scripts")
+)
 
-	mu      sync.Mutex
-	byOp    map[string]int // distinct images, by what was under way
-	byCall  map[string]int // by the call that was the last one
-	scripts map[string]bool
-	raw     atomic.Int64
-	failed  []string
-}
-
-func newEnumeration(perPoint int) *enumeration {
-	return &enumeration{checker: NewChecker(), perPoint: perPoint,
-		byOp: map[string]int{}, byCall: map[string]int{}, scripts: map[string]bool{}}
-}
-
-// check enumerates the images of all points, which s has, on all processors.
-func (e *enumeration) check(s Script, points []Point) {
-	next := atomic.Int64{}
-	var wg sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
-		wg.Go(func() {
-			for {
-				i := int(next.Add(1)) - 1
-				if i >= len(points) {
-					return
-				}
-				e.checkPoint(s, &points[i])
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func (e *enumeration) checkPoint(s Script, p *Point) {
-	newest := p.State.Newest()
-	found := 0
-	p.State.Each(e.perPoint, uint64(p.Number)+s.Seed, func(picks []int) bool {
-		e.raw.Add(1)
-		img := p.State.Image(picks)
-		v, fresh, err := e.checker.Check(img, s.Options, p.Bounds, slices.Equal(picks, newest))
-		if fresh {
-			found++
-		}
-		if fresh && err == nil && e.also != nil {
-			e.also(s, img, v)
-		}
-		if err != nil {
-			e.fail(s, p, picks, err)
-			return false
-		}
-		return true
-	})
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.scripts[s.String()] = true
-	e.byOp[opName(p.Op)] += found
-	e.byCall[p.After.String()] += found
-}
-
-func opName(op byte) string {
-	if op == 0 {
-		return "open"
-	}
-	return string(op)
-}
-
-func (e *enumeration) fail(s Script, p *Point, picks []int, err error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.failed = append(e.failed, fmt.Sprintf("script %v\n  in operation %s, after call %d, %v\n  %v\n%s",
-		s, opName(p.Op), p.Number, p.After, err, p.State.Describe(picks)))
-}
-
-// report fails t for what went wrong, and prints the counts.
-func (e *enumeration) report(t *testing.T) {
+// parts returns which part of the scripts the test takes, from 0, and of how many.
+func parts(t *testing.T) (i, n int) {
 	t.Helper()
-	t.Logf("%d scripts, %d images, %d of them different", len(e.scripts), e.raw.Load(), e.checker.Images())
-	t.Logf("in operation: %s", counts(e.byOp))
-	t.Logf("after call: %s", counts(e.byCall))
-	rows := map[string]int{}
-	for _, label := range recovery.Labels() {
-		rows[label] = e.checker.Row(label)
-	}
-	t.Logf("by row of the decision table: %s", counts(rows))
-	slices.SortFunc(e.failed, func(a, b string) int { return len(a) - len(b) })
-	for i, f := range e.failed {
-		if i == 5 {
-			t.Errorf("… and %d more", len(e.failed)-i)
-			break
+	_, err := fmt.Sscanf(*part, "%d/%d", &i, &n)
+	require.NoError(t, err, "-part %s", *part)
+	require.True(t, 0 < i && i <= n, "-part %s", *part)
+	return i - 1, n
+}
+
+// rounds returns the rounds of the enumeration of all sequences, shortest first.
+// Where not all are run, or not all images of a point are looked at, the limits grow
+// from one pass to the next, until there are enough.
+func rounds(t *testing.T) (list []Round) {
+	// By length: how many scripts, 0 is all, and how many images of a point.
+	type size struct{ count, images int }
+	passes := scale.Pick(t,
+		[][]size{{{0, 8}, {0, 8}}},
+		[][]size{{{0, 64}, {0, 32}}},
+		[][]size{{{0, 1 << 14}, {0, 1 << 14}, {0, 1 << 11}, {0, 96}, {500, 64}, {500, 64}}},
+		[][]size{
+			{{0, 1 << 15}, {0, 1 << 15}, {0, 1 << 12}, {0, 256}, {2_000, 256}, {2_000, 256}},
+			{{}, {}, {0, 1 << 14}, {0, 1 << 12}, {0, 128}, {20_000, 64}},
+			{{}, {}, {}, {0, 1 << 14}, {0, 1 << 11}, {0, 256}},
+		})
+	for _, pass := range passes {
+		for length, size := range pass {
+			for _, like := range Settings() {
+				if size.images > 0 {
+					list = append(list, Round{like, length, size.count, size.images})
+				}
+			}
 		}
-		t.Error(f)
 	}
+	return list
 }
-
-func counts(m map[string]int) string {
-	var parts []string
-	for what, n := range m {
-		parts = append(parts, fmt.Sprintf("%s %d", what, n))
-	}
-	slices.Sort(parts)
-	return strings.Join(parts, ", ")
-}
-
-// states is how many images TestEveryCrashStateIsRecovered looks at with -scale long.
-var states = flag.Int("states", 1_000_000, "with -scale long: how many images of crashes")
 
 func TestEveryCrashStateIsRecovered(t *testing.T) {
 	seedRandom(t, 1)
 	e := newEnumeration(scale.Pick(t, 6, 72, 72, 200))
-	for i, s := range Scripts(scale.Pick(t, 0, 190, 190, 100_000)) {
-		if i%scale.Pick(t, 2, 1, 1, 1) != 0 {
-			continue
+	e.enough = scale.Pick(t, 0, 0, 0, *states)
+	i, n := parts(t)
+	for j, s := range Scripts(scale.Pick(t, 0, 190, 190, 2_000)) {
+		if j%scale.Pick(t, 2, 1, 1, 1) == 0 && j%n == i {
+			e.run(t, s)
 		}
-		var points []Point
-		execute(t, func() (err error) {
-			points, err = s.Execute()
-			return err
-		})
-		reseed(2)
-		e.check(s, points)
-		if len(e.failed) > 20 || scale.Of(t) == scale.Long && e.checker.Images() >= *states {
+	}
+	e.check()
+	t.Logf("%d of the scripts drawn at random", e.scripts)
+	for _, r := range rounds(t) {
+		before, scripts := e.checker.Images(), e.scripts
+		e.perPoint = r.Images
+		for s := range r.Scripts(i, n) {
+			e.run(t, s)
+		}
+		e.check()
+		if e.done() {
 			break
 		}
+		t.Logf("%d of %d sequences of %d operations, unit %d, policy %v, at most %d images of a point: %d new ones",
+			e.scripts-scripts, r.All(), r.Length, r.Like.Unit, r.Like.Options.Sync, r.Images, e.checker.Images()-before)
 	}
 	e.report(t)
 	e.reaches(t, "@F", "@G", "@H", "@I", "@K", "@O", "@P")
-	require.GreaterOrEqual(t, len(e.scripts), 200)
-	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 3_000, 50_000, 50_000, *states))
+	require.GreaterOrEqual(t, e.scripts, 200)
+	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 3_000, 50_000, 500_000, *states))
+}
+
+func TestSequencesAreAllThereAre(t *testing.T) {
+	for length, all := range []int{1, 11, 121, 1_331, 14_641, 161_051} {
+		r := Round{Length: length}
+		require.Equal(t, all, r.All())
+		seen := map[string]bool{}
+		for part := range 3 {
+			for s := range r.Scripts(part, 3) {
+				require.Len(t, s.Ops, length)
+				require.Empty(t, strings.Trim(s.Ops, Kinds))
+				seen[s.Ops] = true
+			}
+		}
+		require.Len(t, seen, all)
+
+		r.Count = 100
+		clear(seen)
+		for s := range r.Scripts(0, 1) {
+			seen[s.Ops] = true
+		}
+		require.Len(t, seen, min(all, 100))
+	}
+	for _, kind := range []byte(Kinds) {
+		require.Contains(t, Operations, string(kind))
+	}
 }
 
 // reaches fails t unless some image reached each of these rows of the decision

@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,12 +60,21 @@ func (v View) Reset(next wal.LSN) View {
 
 // Digest returns a hash of v.
 func (v View) Digest() uint64 {
+	var buf [64]byte
 	var d xxhash.Digest
 	d.Reset()
-	fmt.Fprintf(&d, "%d %v %d:%s", v.First, v.HasMeta, len(v.Meta), v.Meta)
+	add := func(n int, text string) {
+		_, _ = d.Write(binary.AppendUvarint(buf[:0], uint64(n)))
+		_, _ = d.WriteString(text)
+	}
+	add(int(v.First), "")
+	if v.HasMeta {
+		add(1+len(v.Meta), v.Meta)
+	} else {
+		add(0, "")
+	}
 	for _, r := range v.Records {
-		fmt.Fprintf(&d, " %d:", len(r))
-		_, _ = d.WriteString(r)
+		add(len(r), r)
 	}
 	return d.Sum64()
 }
@@ -86,13 +96,24 @@ func (v View) String() string {
 // operations, and what is promised about it: durable <= handed <= the newest.
 type History struct {
 	views   []View
-	durable int // index of the oldest view that a power loss may leave
-	handed  int // and the end of the process
+	digests []uint64 // of views
+	durable int      // index of the oldest view that a power loss may leave
+	handed  int      // and the end of the process
 }
 
 // NewHistory returns the history of a log that is v, or, where a crash decides, one
 // of several.
-func NewHistory(views ...View) *History { return &History{views: slices.Clip(views)} }
+func NewHistory(views ...View) *History {
+	return &History{views: slices.Clip(views), digests: digestsOf(views)}
+}
+
+func digestsOf(views []View) []uint64 {
+	digests := make([]uint64, len(views))
+	for i, v := range views {
+		digests[i] = v.Digest()
+	}
+	return digests
+}
 
 // Now returns the newest view.
 func (h *History) Now() View { return h.views[len(h.views)-1] }
@@ -101,6 +122,7 @@ func (h *History) Now() View { return h.views[len(h.views)-1] }
 // number.
 func (h *History) Begin(v View) int {
 	h.views = append(h.views, v)
+	h.digests = append(h.digests, v.Digest())
 	return len(h.views) - 1
 }
 
@@ -126,7 +148,9 @@ func (h *History) Seen(first, last wal.LSN, meta []byte) {
 func (h *History) Handed(n int) { h.handed = max(h.handed, n) }
 
 // Failed notes that the operation n, and all behind it, is certainly not in the log.
-func (h *History) Failed(n int) { h.views = slices.Clip(h.views[:n]) }
+func (h *History) Failed(n int) {
+	h.views, h.digests = slices.Clip(h.views[:n]), slices.Clip(h.digests[:n])
+}
 
 // All is the number of the newest operation.
 func (h *History) All() int { return len(h.views) - 1 }
@@ -136,23 +160,19 @@ func (h *History) Found(v View) { *h = *NewHistory(v) }
 
 // Bounds returns what a crash now may leave.
 func (h *History) Bounds() Bounds {
-	return Bounds{views: h.views[h.durable:len(h.views):len(h.views)], handed: h.handed - h.durable}
+	end := len(h.views)
+	return Bounds{views: h.views[h.durable:end:end], digests: h.digests[h.durable:end:end], handed: h.handed - h.durable}
 }
 
 // Bounds are the views that a crash at one moment may leave.
 type Bounds struct {
-	views  []View
-	handed int // those from here on may be left if it was the process that ended
+	views   []View
+	digests []uint64 // of views
+	handed  int      // those from here on may be left if it was the process that ended
 }
 
-// Key returns a hash of b.
-func (b Bounds) Key() uint64 {
-	key := uint64(b.handed)
-	for _, v := range b.views {
-		key = key*0x9e3779b97f4a7c15 + v.Digest()
-	}
-	return key
-}
+// NewBounds returns bounds that allow each of the views.
+func NewBounds(views []View) Bounds { return Bounds{views: views, digests: digestsOf(views)} }
 
 // Check returns an error unless v is a view that the crash may have left. process
 // says that only the process ended.
@@ -161,7 +181,7 @@ func (b Bounds) Check(v View, process bool) error {
 		return nil
 	}
 	var s strings.Builder
-	for _, may := range b.after(process) {
+	for _, may := range b.views[b.from(process):] {
 		fmt.Fprintf(&s, "\n  may be %v", may)
 	}
 	return fmt.Errorf("the log is not what a crash may leave:\n  it is  %v%s", v, &s)
@@ -169,17 +189,13 @@ func (b Bounds) Check(v View, process bool) error {
 
 // allow reports whether a view of that digest is one that the crash may have left.
 func (b Bounds) allow(digest uint64, process bool) bool {
-	for _, may := range b.after(process) {
-		if may.Digest() == digest {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(b.digests[b.from(process):], digest)
 }
 
-func (b Bounds) after(process bool) []View {
+// from returns the index of the oldest view that the crash may have left.
+func (b Bounds) from(process bool) int {
 	if process {
-		return b.views[min(b.handed, len(b.views)-1):]
+		return min(b.handed, len(b.views)-1)
 	}
-	return b.views
+	return 0
 }

@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"iter"
 	"math/rand/v2"
 
 	"github.com/seed3918b8df/tidemark/wal"
@@ -13,6 +14,82 @@ const (
 	pairsNone = "aAwmtrFBUkc"
 	beginning = "aA"
 )
+
+// Kinds are the operations of which every sequence of up to [Longest] is a script: append,
+// append many, a batch with meta, a batch that truncates and appends, async then wait,
+// rotate, truncate front, truncate back, reset, close and open, and an append that
+// fails for want of space.
+const (
+	Kinds   = "avmtprfBUcq"
+	Longest = 5
+)
+
+// Round is a part of the enumeration of those sequences: those of one length, or some
+// of them, spread evenly over all. A crash is looked at in the last operation of each
+// only: the operations before that are a shorter sequence, which runs the same way.
+type Round struct {
+	Like   Script // what the scripts have in common
+	Length int
+	Count  int // of scripts, at most; 0: all there are
+	Images int // of a point, at most
+}
+
+// All returns how many sequences of that length there are.
+func (r Round) All() int {
+	n := 1
+	for range r.Length {
+		n *= len(Kinds)
+	}
+	return n
+}
+
+// Scripts returns the scripts of the round, always in the same order: those of part
+// of so many parts, counted from 0.
+func (r Round) Scripts(part, parts int) iter.Seq[Script] {
+	return func(yield func(Script) bool) {
+		all, step := r.All(), 1
+		count := all
+		if r.Count > 0 && r.Count < all {
+			count, step = r.Count, all/r.Count
+		}
+		for i := part; i < count; i += parts {
+			s := r.Like
+			s.Ops, s.From = sequence(i*step+i%step, r.Length), r.Length
+			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// sequence returns sequence n of that length.
+func sequence(n, length int) string {
+	ops := make([]byte, length)
+	for i := range ops {
+		ops[length-1-i] = Kinds[n%len(Kinds)]
+		n /= len(Kinds)
+	}
+	return string(ops)
+}
+
+// Settings are those under which the sequences run.
+func Settings() []Script {
+	list := []Script{
+		{Unit: 512},
+		{Unit: 4096, Lazy: true},
+		{Unit: 512},
+		{Unit: 4096},
+		{Unit: 512, Lazy: true},
+	}
+	for i := range list {
+		list[i].Options.SegmentSize = 8 << 10
+	}
+	list[2].Options.Sync = wal.SyncNone
+	list[3].Options.Sync = wal.SyncInterval
+	list[4].Options.SegmentSize = 16 << 10
+	list[4].Options.FirstLSN = 1000
+	return list
+}
 
 // Scripts returns the scripts of the crash enumeration: every sequence of up to two
 // operations, behind a beginning; as many longer ones, drawn at random, as are asked

@@ -16,6 +16,7 @@ const Operations = "" +
 	"w" + // order three records, and do not wait
 	"y" + // order three records, then Sync
 	"p" + // order three records, then wait for the second
+	"v" + // order four records of several sizes, then Sync
 	"m" + // a batch of two records and a meta
 	"x" + // a batch of a meta alone
 	"t" + // a batch that truncates back, with records and a meta
@@ -47,6 +48,13 @@ func (r *Run) do(op byte) error {
 		return r.append(0)
 	case 'w', 'y', 'p':
 		return r.doAsync(op)
+	case 'v':
+		for _, size := range []int{20, 700, 0, 300} {
+			if err := r.async(1, size); err != nil {
+				return err
+			}
+		}
+		return r.sync()
 	case 'm', 'x', 't', 'T':
 		return r.doBatch(op)
 	case 'r':
