@@ -203,7 +203,7 @@ func TestOracleSeesATailThatIsNotWrittenAgain(t *testing.T) {
 				var points []Point
 				execute(t, func() (err error) {
 					var made int
-					points, made, err = runFailed(s, at, again)
+					points, made, err = runFailed(s, at, kept, again)
 					syncs = max(syncs, made)
 					return err
 				})

@@ -17,6 +17,7 @@ import (
 
 // enumeration checks all points of scripts, in parallel.
 type enumeration struct {
+	name     string // what it is about, for who waits for it
 	checker  *Checker
 	perPoint int                          // how many images of a point, at most
 	enough   int                          // images; 0: all there are
@@ -42,7 +43,7 @@ type task struct {
 }
 
 func newEnumeration(perPoint int) *enumeration {
-	return &enumeration{checker: NewChecker(), perPoint: perPoint, began: time.Now(), said: time.Now(),
+	return &enumeration{name: "crashes", checker: NewChecker(), perPoint: perPoint, began: time.Now(), said: time.Now(),
 		byOp: map[byte]int{}, byCall: map[string]int{}}
 }
 
@@ -60,11 +61,6 @@ func (e *enumeration) run(t *testing.T, s Script) {
 	e.add(s, points)
 	if len(e.waiting) >= 400 {
 		e.check()
-	}
-	if time.Since(e.said) > time.Minute {
-		e.said = time.Now()
-		fmt.Printf("%v: %d scripts, the last one %v; %d images, %d of them different\n",
-			time.Since(e.began).Round(time.Second), e.scripts, s, e.raw.Load(), e.checker.Images())
 	}
 }
 
@@ -98,6 +94,11 @@ func (e *enumeration) check() {
 		})
 	}
 	wg.Wait()
+	if n := len(e.waiting); n > 0 && time.Since(e.said) > time.Minute {
+		e.said = time.Now()
+		fmt.Printf("%v: %s: %d scripts, the last one %v; %d images, %d of them different\n",
+			time.Since(e.began).Round(time.Second), e.name, e.scripts, e.waiting[n-1].script, e.raw.Load(), e.checker.Images())
+	}
 	clear(e.waiting)
 	e.waiting = e.waiting[:0]
 }
@@ -148,7 +149,7 @@ func (e *enumeration) fail(s Script, p *Point, picks []int, err error) {
 // report fails t for what went wrong, and prints the counts.
 func (e *enumeration) report(t *testing.T) {
 	t.Helper()
-	t.Logf("%d scripts, %d images, %d of them different, %v", e.scripts, e.raw.Load(), e.checker.Images(), time.Since(e.began).Round(time.Second))
+	t.Logf("%s: %d scripts, %d images, %d of them different, %v", e.name, e.scripts, e.raw.Load(), e.checker.Images(), time.Since(e.began).Round(time.Second))
 	byOp := map[string]int{}
 	for op, n := range e.byOp {
 		byOp[opName(op)] = n

@@ -2,7 +2,9 @@ package fuzz
 
 import (
 	"errors"
+	"io/fs"
 	"math"
+	"math/rand/v2"
 	"syscall"
 	"testing"
 
@@ -13,39 +15,86 @@ import (
 	"github.com/seed3918b8df/tidemark/wal"
 )
 
-// failSync lets the sync number at of a file fail, counted from 0, as a disk does:
-// what was written since the last one stays in the page cache, on pages that are
-// clean. It counts the syncs in n.
-func failSync(disk *vfs.Crash, at int, n *int) vfs.Handler {
-	return func(c vfs.Call, do func(int) (int, error)) (int, error) {
-		if c.Op != vfs.Sync {
-			return do(int(c.Size))
-		}
-		*n++
-		if *n-1 != at {
-			return do(0)
-		}
-		return 0, errors.Join(disk.FailSync(c.Name), syscall.EIO)
+// fate is what becomes of the pages that a failed sync leaves.
+type fate byte
+
+// The fates. What the disk has of a page that is dropped is by chance, but for
+// reverted ones.
+const (
+	kept     fate = iota // the page cache shows them until the power is lost
+	reverted             // the file is at once what it was before
+	dropped              // when the process has ended, before the log is opened again
+	late                 // when the log was opened again
+	fates
+)
+
+func (f fate) String() string { return [...]string{"kept", "reverted", "dropped", "dropped late"}[f] }
+
+// failing is a disk of which a sync fails.
+type failing struct {
+	disk  *vfs.Crash
+	fate  fate
+	at    int // number of the sync of a file that fails, from 0
+	syncs int // so far
+	name  string
+	rand  *rand.Rand
+}
+
+// handle lets the sync fail as disks do: what was written since the last one stays
+// in the page cache, on pages that are clean.
+func (f *failing) handle(c vfs.Call, do func(int) (int, error)) (int, error) {
+	if c.Op != vfs.Sync {
+		return do(int(c.Size))
 	}
+	f.syncs++
+	if f.syncs-1 != f.at {
+		return do(0)
+	}
+	f.name = c.Name
+	err := f.disk.FailSync(c.Name)
+	if err == nil && f.fate == reverted {
+		err = f.disk.Evict(c.Name, func(int) int { return 0 })
+	}
+	return 0, errors.Join(err, syscall.EIO)
+}
+
+// drop drops the pages, if this is their time.
+func (f *failing) drop(now fate) error {
+	if f.name == "" || f.fate != now {
+		return nil
+	}
+	err := f.disk.Evict(f.name, f.rand.IntN)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // runFailed runs s, of which a sync fails; ends the process; opens the log again in
 // the same boot; and appends. It returns the points since, and how many syncs the
 // script had. Calls after the end of the process go through what again returns.
-func runFailed(s Script, at int, again func(*vfs.Crash) vfs.Handler) (points []Point, syncs int, err error) {
+func runFailed(s Script, at int, what fate, again func(*vfs.Crash) vfs.Handler) (points []Point, syncs int, err error) {
 	disk := vfs.NewCrash(s.Unit)
-	s.Break = failSync(disk, at, &syncs)
+	f := &failing{disk: disk, fate: what, at: at, rand: rand.New(rand.NewPCG(s.Seed, uint64(at)))}
+	s.Break = f.handle
 	s.From = math.MaxInt
 	r := NewRun(s, disk, NewHistory(View{First: max(1, s.Options.FirstLSN)}))
 	if again == nil {
 		again = func(*vfs.Crash) vfs.Handler { return nil }
 	}
-	err = r.Go()
-	if err != nil && !errors.Is(err, wal.ErrFailed) && !errors.Is(err, wal.ErrUnknownOutcome) && !errors.Is(err, syscall.EIO) {
-		return nil, syncs, errors.Join(err, r.Again(again(disk)))
+	r.died = func() error {
+		if f.name != "" && what != kept {
+			r.History.Dropped()
+		}
+		return f.drop(dropped)
 	}
-	err = r.Again(again(disk))
-	return r.Points, syncs, err
+	r.opened = func() error { return f.drop(late) }
+	err = r.Go()
+	if errors.Is(err, wal.ErrFailed) || errors.Is(err, wal.ErrUnknownOutcome) || errors.Is(err, syscall.EIO) {
+		err = nil
+	}
+	err = errors.Join(err, r.Again(again(disk)))
+	return r.Points, f.syncs, err
 }
 
 // failingScripts are scripts of which each sync is made to fail.
@@ -61,28 +110,33 @@ func failingScripts(n int) []Script {
 
 func TestWhatOpenHandsOutAfterAFailedSyncIsDurable(t *testing.T) {
 	seedRandom(t, 1)
-	e := newEnumeration(scale.Pick(t, 4, 4, 4, 64))
-	runs := 0
-	for _, s := range failingScripts(scale.Pick(t, 0, 60, 60, 2_000)) {
+	e := newEnumeration(scale.Pick(t, 4, 4, 8, 64))
+	runs := map[fate]int{}
+	for i, s := range failingScripts(scale.Pick(t, 0, 60, 60, 2_000)) {
 		syncs := 1
 		for at := -1; at < syncs; at++ { // -1: none fails, to count them
-			var points []Point
-			execute(t, func() (err error) {
-				var n int
-				points, n, err = runFailed(s, at, nil)
-				syncs = max(syncs, n)
-				return err
-			})
-			runs++
-			e.add(s, points)
-			e.check()
-			if len(e.failed) > 20 {
-				e.report(t)
-				t.FailNow()
+			for what := range fates {
+				if at < 0 && what != kept || at >= 0 && scale.Of(t) < scale.CI && int(what) != (at+i)%int(fates) {
+					continue
+				}
+				var points []Point
+				execute(t, func() (err error) {
+					var n int
+					points, n, err = runFailed(s, at, what, nil)
+					syncs = max(syncs, n)
+					return err
+				})
+				runs[what]++
+				e.add(s, points)
 			}
 		}
+		if e.check(); e.done() {
+			break
+		}
 	}
-	t.Logf("%d runs in which a sync failed", runs)
+	t.Logf("runs in which a sync failed, by what became of the pages: %v", runs)
 	e.report(t)
-	require.GreaterOrEqual(t, runs, scale.Pick(t, 50, 400, 400, 10_000))
+	for what := range fates {
+		require.GreaterOrEqual(t, runs[what], scale.Pick(t, 10, 60, 250, 10_000), "%v", what)
+	}
 }

@@ -147,6 +147,9 @@ func (h *History) Seen(first, last wal.LSN, meta []byte) {
 // end of the process.
 func (h *History) Handed(n int) { h.handed = max(h.handed, n) }
 
+// Dropped notes that the system may have dropped all that is not durable.
+func (h *History) Dropped() { h.handed = h.durable }
+
 // Failed notes that the operation n, and all behind it, is certainly not in the log.
 func (h *History) Failed(n int) {
 	h.views, h.digests = slices.Clip(h.views[:n]), slices.Clip(h.digests[:n])

@@ -74,7 +74,9 @@ type Run struct {
 	takes   int  // bytes of a larger write to a segment that the disk takes, once; 0: all
 	off     bool // no more points
 
-	taken func() // called when a point is complete; nil: nobody wants to know
+	taken  func()       // called when a point is complete; nil: nobody wants to know
+	died   func() error // called by Again when the process has ended; may be nil
+	opened func() error // called by Again when the log is open; may be nil
 }
 
 // NewRun prepares the execution of s on the disk, on which the log is as h says.
@@ -128,8 +130,21 @@ func (r *Run) Again(inner vfs.Handler) error {
 	r.Script.Break = inner
 	r.Script.From, r.op = 0, 0
 	r.mu.Unlock()
+	if r.died != nil {
+		if err := r.died(); err != nil {
+			return err
+		}
+	}
 	if err := r.Open(); err != nil {
 		return fmt.Errorf("script %v: opened again: %w", r.Script, err)
+	}
+	if r.opened != nil {
+		if err := r.opened(); err != nil {
+			return err
+		}
+	}
+	if v, err := Look(r.Log); err != nil || v.Digest() != r.now().Digest() {
+		return fmt.Errorf("script %v: the log opened again is %v, and then %v: %w", r.Script, r.now(), v, err)
 	}
 	return r.append(700)
 }
