@@ -118,11 +118,11 @@ func (x *nest) done() bool { return x.log.done() || x.once.done() || x.twice.don
 
 func TestRecoveryMayCrashAnywhere(t *testing.T) {
 	seedRandom(t, 1)
-	x := newNest(scale.Pick(t, 4, 8, 16, 32), scale.Pick(t, 16, 16, 16, 8), scale.Pick(t, 200, 200, 50, 50))
+	x := newNest(scale.Pick(t, 4, 8, 16, 32), scale.Pick(t, 64, 16, 16, 8), scale.Pick(t, 50, 200, 50, 50))
 	x.once.enough = scale.Pick(t, 0, 0, 0, *nested)
 	i, n := parts(t)
 	scripts := Scripts(200)
-	scripts = scripts[len(scripts)-scale.Pick(t, 20, 30, 150, 200):]
+	scripts = scripts[len(scripts)-scale.Pick(t, 20, 30, 120, 200):]
 	for j, s := range scripts {
 		if j%n == i {
 			x.run(t, s)
