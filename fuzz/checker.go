@@ -44,28 +44,33 @@ func (k *Checker) Row(label string) int {
 	return k.rows[label]
 }
 
-// Check returns an error unless the log recovers from img as b and opts allow. It
-// keeps img as it is. process says that only the process ended. If the image is a new
-// one, fresh says so, and v is what the log was recovered to.
-func (k *Checker) Check(img *vfs.Mem, opts wal.Options, b Bounds, process bool) (v View, fresh bool, err error) {
-	image := img.Hash() ^ uint64(opts.FirstLSN)*0x9e3779b97f4a7c15
+// Check returns an error unless the log recovers from the image of that hash as b and
+// opts allow. process says that only the process ended. If the image is a new one, img
+// is that, unchanged, and v what the log was recovered to; otherwise img is nil, unless
+// there is an error.
+func (k *Checker) Check(hash uint64, make func() *vfs.Mem, opts wal.Options, b Bounds, process bool) (img *vfs.Mem, v View, err error) {
+	image := hash ^ uint64(opts.FirstLSN)*0x9e3779b97f4a7c15
 	k.mu.Lock()
 	digest, seen := k.images[image]
 	k.mu.Unlock()
-	switch {
-	case seen && b.allow(digest, process):
-		return v, false, nil
-	case seen: // once more, for the message
-		if v, _, _, err = openOn(img.Clone(), opts, nil); err == nil {
+	if seen && b.allow(digest, process) {
+		return nil, v, nil
+	}
+	img = make()
+	if seen { // once more, for the message
+		if v, _, _, err = openOn(img, opts, nil); err == nil {
 			err = b.Check(v, process)
 		}
-		return v, false, err
+		return img, v, err
 	}
 	v, rows, err := recoverImage(img, opts, image)
 	if err != nil {
-		return v, true, fmt.Errorf("%w\n  it must be %v", err, b.views)
+		return img, v, fmt.Errorf("%w\n  it must be %v", err, b.views)
 	}
-	return v, k.add(image, v.Digest(), rows), b.Check(v, process)
+	if err = b.Check(v, process); !k.add(image, v.Digest(), rows) {
+		img = nil
+	}
+	return img, v, err
 }
 
 // add notes what was recovered, and reports whether nobody else did meanwhile.

@@ -25,6 +25,7 @@ type enumeration struct {
 
 	scripts int
 	waiting []task // points that were not looked at yet
+	budget  int    // images of those, at most
 	began   time.Time
 	said    time.Time // when progress was last reported
 
@@ -59,7 +60,7 @@ func (e *enumeration) run(t *testing.T, s Script) {
 		return err
 	})
 	e.add(s, points)
-	if len(e.waiting) >= 400 {
+	if len(e.waiting) >= 400 || e.budget >= 1<<18 {
 		e.check()
 	}
 }
@@ -74,6 +75,7 @@ func (e *enumeration) add(s Script, points []Point) {
 	e.scripts++
 	for i := range points {
 		e.waiting = append(e.waiting, task{s, &points[i], e.perPoint})
+		e.budget += e.perPoint
 	}
 }
 
@@ -100,7 +102,7 @@ func (e *enumeration) check() {
 			time.Since(e.began).Round(time.Second), e.name, e.scripts, e.waiting[n-1].script, e.raw.Load(), e.checker.Images())
 	}
 	clear(e.waiting)
-	e.waiting = e.waiting[:0]
+	e.waiting, e.budget = e.waiting[:0], 0
 }
 
 func (e *enumeration) checkPoint(at task) {
@@ -109,17 +111,17 @@ func (e *enumeration) checkPoint(at task) {
 	found := 0
 	p.State.Each(at.images, uint64(p.Number)+s.Seed, func(picks []int) bool {
 		e.raw.Add(1)
-		img := p.State.Image(picks)
-		v, fresh, err := e.checker.Check(img, s.Options, p.Bounds, slices.Equal(picks, newest))
-		if fresh {
-			found++
-		}
-		if fresh && err == nil && e.also != nil {
-			e.also(s, img, v)
-		}
+		image := func() *vfs.Mem { return p.State.Image(picks) }
+		img, v, err := e.checker.Check(p.State.Hash(picks), image, s.Options, p.Bounds, slices.Equal(picks, newest))
 		if err != nil {
 			e.fail(s, p, picks, err)
 			return false
+		}
+		if img != nil {
+			found++
+			if e.also != nil {
+				e.also(s, img, v)
+			}
 		}
 		return true
 	})

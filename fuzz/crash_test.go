@@ -30,12 +30,13 @@ func (l *lockedReader) Read(p []byte) (int, error) {
 }
 
 // seedRandom makes the ids and salts of logs the same each time. It also lets garbage
-// lie for longer than usual, of which an enumeration makes much.
+// lie for longer than usual, of which an enumeration makes much, up to 2 GiB.
 func seedRandom(t testing.TB, seed byte) {
-	old, percent := rand.Reader, debug.SetGCPercent(1600)
+	old, percent, limit := rand.Reader, debug.SetGCPercent(1600), debug.SetMemoryLimit(2<<30)
 	t.Cleanup(func() {
 		rand.Reader = old
 		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
 	})
 	reseed(seed)
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +24,8 @@ type State struct {
 	choices []choice
 	byFile  map[*inode][]int // the choices about a file
 	byDir   map[string][]int // the choices about a directory's entries, in order
+
+	hasher hasher
 }
 
 // Choice is what a crash decides on, independently of anything else.
@@ -171,13 +172,7 @@ type image struct {
 
 // dir adds the directory of that path and all below it.
 func (im *image) dir(path string) {
-	d := memDir{}
-	maps.Copy(d, im.dirs[path].durable)
-	for _, i := range im.byDir[path] {
-		if im.picks[i] == 1 {
-			im.choices[i].change.apply(d)
-		}
-	}
+	d := im.entriesLeft(path, im.picks)
 	im.mem.dirs[path] = d
 	for name, ino := range d {
 		if ino == nil {
@@ -194,28 +189,13 @@ func (im *image) dir(path string) {
 
 // file returns what is left of a file.
 func (im *image) file(of *inode) *inode {
-	f := im.files[of]
-	base, sum := f.content()
-	picked := im.byFile[of]
 	ino := &inode{space: &im.mem.space}
-	if len(picked) == 0 {
-		ino.data, ino.shared, ino.sum, ino.summed = base, true, sum, true
+	if len(im.byFile[of]) == 0 {
+		ino.data, ino.sum = im.files[of].content()
+		ino.shared, ino.summed = true, true
 	} else {
-		size := f.sizes[0]
-		for _, i := range picked {
-			if c := &im.choices[i]; c.What == "size" {
-				size = c.sizes[im.picks[i]]
-			}
-		}
-		data := make([]byte, len(base[:size])) // with the copy, this way does not clear it first
-		copy(data, base[:size])
-		ino.data = data
-		for _, i := range picked {
-			if c := &im.choices[i]; c.What == "block" && im.picks[i] > 0 && c.Off < size {
-				block := ino.data[c.Off:min(c.Off+im.unit, size)]
-				c.fill(block, im.picks[i], im.stale)
-			}
-		}
+		base, _ := im.files[of].content()
+		ino.data = im.fileLeft(of, im.picks, make([]byte, 0, len(base)))
 	}
 	im.mem.space.used += int64(len(ino.data))
 	return ino

@@ -137,6 +137,7 @@ func leaves(t *testing.T, c *vfs.Crash, want ...string) {
 	s := c.State()
 	s.Each(1<<16, 0, func(picks []int) bool {
 		m := s.Image(picks)
+		require.Equal(t, m.Hash(), s.Hash(picks), "%v", picks)
 		img := show(t, m, ".")
 		got[img] = true
 		if was, ok := hashes[m.Hash()]; ok && was != img {
