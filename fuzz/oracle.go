@@ -1,9 +1,9 @@
 package fuzz
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
@@ -64,7 +64,7 @@ func (v View) Digest() uint64 {
 	var d xxhash.Digest
 	d.Reset()
 	add := func(n int, text string) {
-		_, _ = d.Write(binary.AppendUvarint(buf[:0], uint64(n)))
+		_, _ = d.Write(append(strconv.AppendInt(buf[:0], int64(n), 10), ':'))
 		_, _ = d.WriteString(text)
 	}
 	add(int(v.First), "")
