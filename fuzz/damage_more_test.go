@@ -17,13 +17,13 @@ import (
 	"github.com/seed3918b8df/tidemark/segment"
 )
 
-// seen is what the second decoder expects of a corpus in one test, in exact figures.
+// counted is what the second decoder expects of a corpus in one test, in exact figures.
 // ambiguous and lost are among the short ones.
-type seen struct{ cases, whole, short, refused, ambiguous, lost int }
+type counted struct{ cases, whole, short, refused, ambiguous, lost int }
 
 // seenCounts are the figures by level and test. The expectation of each single case is
 // what is asserted first; these show when what the tests look at has become another.
-var seenCounts = map[string]seen{
+var seenCounts = map[string]counted{
 	"test TestEveryFlippedBitOfOtherLogsIsFoundOrHarmless/interval":  {124, 115, 0, 9, 0, 0},
 	"test TestEveryFlippedBitOfOtherLogsIsFoundOrHarmless/none":      {160, 129, 0, 31, 0, 0},
 	"test TestEveryFlippedBitOfOtherLogsIsFoundOrHarmless/unit512":   {144, 100, 0, 44, 0, 0},
@@ -150,14 +150,14 @@ var seenCounts = map[string]seen{
 
 // hold looks at n damages, of which a nil one is none, and asserts what is seen of each
 // and of all.
-func hold(t *testing.T, c *corpus, n int64, at func(n int64) (damage, bool)) seen {
+func hold(t *testing.T, c *corpus, n int64, at func(n int64) (damage, bool)) counted {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	start, y := time.Now(), new(tally)
 	var mu sync.Mutex
-	var want seen
+	var want counted
 	eachChunk(t, c, n, 128, func(w *damageWorker, from, to int64) {
-		var part seen
+		var part counted
 		for i := from; i < to; i++ {
 			d, ok := at(i)
 			if !ok {
@@ -199,7 +199,7 @@ func hold(t *testing.T, c *corpus, n int64, at func(n int64) (damage, bool)) see
 	return want
 }
 
-func (s *seen) add(o seen) {
+func (s *counted) add(o counted) {
 	s.cases += o.cases
 	s.whole += o.whole
 	s.short += o.short
@@ -212,7 +212,7 @@ func (s *seen) add(o seen) {
 // that were written with other options or in another way.
 func TestEveryFlippedBitOfOtherLogsIsFoundOrHarmless(t *testing.T) {
 	stride := scale.Pick[int64](t, 4999, 1999, 47, 1)
-	var sum seen
+	var sum counted
 	for _, c := range optioned(t) {
 		t.Run(c.name, func(t *testing.T) {
 			sum.add(hold(t, c, (c.size*8+stride-1)/stride, func(n int64) (damage, bool) {
@@ -249,7 +249,7 @@ func everyCorpus(t *testing.T, run func(t *testing.T, c *corpus)) {
 
 // TestEveryReplacedByteIsFoundOrHarmless makes bytes 00, ff, and what they are not.
 func TestEveryReplacedByteIsFoundOrHarmless(t *testing.T) {
-	var sum seen
+	var sum counted
 	everyCorpus(t, func(t *testing.T, c *corpus) {
 		stride := scale.Pick[int64](t, 4999, 1999, 47, 1)
 		switch level := scale.Of(t); {
@@ -278,7 +278,7 @@ func TestEveryReplacedByteIsFoundOrHarmless(t *testing.T) {
 // TestEveryCutOfOtherLogsIsFoundOrHarmless cuts the files at every length.
 func TestEveryCutOfOtherLogsIsFoundOrHarmless(t *testing.T) {
 	stride := scale.Pick[int64](t, 4999, 997, 23, 1)
-	var sum seen
+	var sum counted
 	for _, c := range optioned(t) {
 		t.Run(c.name, func(t *testing.T) {
 			sum.add(hold(t, c, (c.size+stride-1)/stride, func(n int64) (damage, bool) {
@@ -375,7 +375,7 @@ func (c *corpus) wholeDamages(foreign map[string][]byte) (list []damage) {
 func TestEverySectorAndFileIsFoundOrHarmless(t *testing.T) {
 	foreign := foreignFiles(t)
 	stride := scale.Pick[int64](t, 499, 97, 1, 1)
-	var sum seen
+	var sum counted
 	everyCorpus(t, func(t *testing.T, c *corpus) {
 		list := c.sorted(foreign)
 		sum.add(hold(t, c, (int64(len(list))+stride-1)/stride, func(n int64) (damage, bool) { return list[n*stride], true }))
@@ -395,7 +395,7 @@ func (c *corpus) sorted(foreign map[string][]byte) []damage {
 func TestTwoDamagesAreFoundOrHarmless(t *testing.T) {
 	foreign := foreignFiles(t)
 	cases := scale.Pick[int64](t, 20, 60, 3_000, 300_000)
-	var sum seen
+	var sum counted
 	everyCorpus(t, func(t *testing.T, c *corpus) {
 		list := c.sorted(foreign)
 		pick := func(rng *rand.Rand) damage {

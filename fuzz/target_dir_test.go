@@ -348,7 +348,7 @@ func FuzzRecoverStructured(f *testing.F) {
 			p := &tape{data}
 			d := newDirImage(list[int(how&7)%len(list)])
 			for n := 0; n < 6 && !p.done(); n++ {
-				damage(p, d, how&8 != 0)
+				spoil(p, d, how&8 != 0)
 			}
 			if d.mixed() {
 				return
@@ -361,7 +361,7 @@ func FuzzRecoverStructured(f *testing.F) {
 
 // damage does to a file of the log what a disk, or its owner, may do; or, if forge is
 // set, what neither would: then sums hold.
-func damage(p *tape, d *dirImage, forge bool) {
+func spoil(p *tape, d *dirImage, forge bool) {
 	names := d.names()
 	names = slices.DeleteFunc(names, func(name string) bool { return name == segment.LockName })
 	if len(names) == 0 {

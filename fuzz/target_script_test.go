@@ -452,14 +452,13 @@ func FuzzCrashScript(f *testing.F) {
 		for n := 0; n < 6 && (n == 0 || !p.done()); n++ {
 			at := &points[p.below(len(points))]
 			picks := picksOf(p, at.State)
-			img := at.State.Image(picks)
 			bubble(t, 'c', func(t *testing.T) {
-				_, _, err := checker.Check(img, s.Options, at.Bounds, slices.Equal(picks, at.State.Newest()))
+				_, _, err := checker.Check(at.State.Hash(picks), func() *vfs.Mem { return at.State.Image(picks) }, s.Options, at.Bounds, slices.Equal(picks, at.State.Newest()))
 				if err != nil {
 					t.Fatalf("script %v\n  after call %d, %v\n  %v\n%s", s, at.Number, at.After, err, at.State.Describe(picks))
 				}
 				if how&128 != 0 {
-					crashAgain(t, p, img, s, at)
+					crashAgain(t, p, at.State.Image(picks), s, at)
 				}
 			})
 		}
@@ -526,7 +525,7 @@ func crashAgain(t *testing.T, p *tape, img *vfs.Mem, s fuzz.Script, at *fuzz.Poi
 		state = disk.State()
 	}
 	picks := picksOf(p, state)
-	if _, _, err := fuzz.NewChecker().Check(state.Image(picks), s.Options, at.Bounds, false); err != nil {
+	if _, _, err := fuzz.NewChecker().Check(state.Hash(picks), func() *vfs.Mem { return state.Image(picks) }, s.Options, at.Bounds, false); err != nil {
 		t.Fatalf("script %v\n  after call %d, %v, and call %d of the recovery\n  %v\n%s", s, at.Number, at.After, stop, err, state.Describe(picks))
 	}
 }

@@ -72,6 +72,13 @@ func (l *Log) cutTail() error {
 	if ld.tail == nil {
 		return nil
 	}
+	// FRONT has room for one file that may be short: if the segment before was cut too,
+	// the opening of this one, which allows that from now on, is durable first.
+	if ld.tail.Synced() < ld.tail.Off() {
+		if err := ld.tail.Sync(); err != nil {
+			return err
+		}
+	}
 	if err := l.allowTrim(ld.front); err != nil {
 		return fmt.Errorf("FRONT: %w", err)
 	}

@@ -257,40 +257,6 @@ func (c *Crash) FailSync(name string) error {
 	return nil
 }
 
-// Evict drops what failed Syncs of the file left in memory: from now on it is read as
-// the disk has it. For each unit the disk has one of n contents, of which pick returns
-// the number: 0 is the durable one, and the one read so far comes last, but for
-// garbage. The size stays what it is. The error is fs.ErrNotExist if there is no such
-// file.
-func (c *Crash) Evict(name string, pick func(n int) int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f, err := c.mem.Open(name, ReadWrite)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	h := c.files[c.find(filepath.Clean(name))]
-	h.snap = nil
-	for _, i := range slices.Sorted(maps.Keys(h.dirty)) {
-		d := h.dirty[i]
-		if !d.lost {
-			continue
-		}
-		u := unitState{n: i, versions: d.versions, fresh: d.fresh}
-		block := make([]byte, h.unit)
-		u.fill(block, i*h.unit, pick(u.picks()), c.stale)
-		delete(h.dirty, i)
-		h.setDurable(i, block)
-		if size := h.size(); i*h.unit < size {
-			if _, err := f.WriteAt(block[:min(h.unit, size-i*h.unit)], i*h.unit); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // note adds a change to the directory that holds the cleaned path.
 func (c *Crash) note(path string, ch change) {
 	c.seq++

@@ -235,19 +235,18 @@ func TestEvictedPagesShowTheDisk(t *testing.T) {
 		c := vfs.NewCrash(4)
 		play(t, c, "create a", "write a 0 ABCDEFGH", "sync a", "syncdir .", "write a 2 wxyz", "fail a")
 		require.Equal(t, "a=ABwxyzGH", show(t, c, "."))
-		require.NoError(t, c.Evict("a", func(n int) int {
+		c.Evict(func(_ string, _ int64, n int) int {
 			require.Equal(t, 2, n)
 			return pick
-		}))
+		})
 		leaves(t, c, want)
 		require.Equal(t, want, show(t, c, "."))
 		play(t, c, "write a 7 K")
 		leaves(t, c, want, want[:len(want)-1]+"K")
-		require.Error(t, c.Evict("no", nil))
 	}
 	c := vfs.NewCrash(4)
 	play(t, c, "create a", "syncdir .", "write a 0 ABCDEF", "fail a", "write a 0 WXYZ")
-	require.NoError(t, c.Evict("a", func(n int) int { return n - 1 }))
+	c.Evict(func(_ string, _ int64, n int) int { return n - 1 })
 	require.Equal(t, "a=WXYZ##", show(t, c, "."), "what was written since is kept")
 	leaves(t, c, "a=", "a=######", "a=____##", "a=ABCD##", "a=WXYZ##")
 }

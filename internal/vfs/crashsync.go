@@ -25,7 +25,7 @@ func (c *Crash) RevertSync(name string) error {
 	}
 	h.sizes, h.snap = h.sizes[:1], nil
 	for i := range h.dirty {
-		h.settle(i, 0)
+		h.setDurable(i, h.dirty[i].versions[0])
 		h.restore(c, i)
 	}
 	return nil
@@ -33,9 +33,9 @@ func (c *Crash) RevertSync(name string) error {
 
 // Evict takes pages from the page cache that a failed Sync left there although they
 // are not on the disk. For each unit, named by its file and where it begins there,
-// pick says which of its n contents since the last successful Sync the disk has: 0 for
-// the durable one, n-1 for the newest. From then on that is what is read, and what any
-// crash leaves. With a negative one the page stays.
+// pick says which of n contents the disk has: 0 for the durable one, then those that it
+// had since, and behind the newest, if it held no durable byte, garbage. From then on
+// that is what is read, and what any crash leaves. With a negative one the page stays.
 func (c *Crash) Evict(pick func(name string, off int64, n int) int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -53,28 +53,20 @@ func (c *Crash) Evict(pick func(name string, off int64, n int) int) {
 		}
 		slices.Sort(lost)
 		for _, i := range lost {
-			if n := pick(h.name, i*h.unit, len(h.dirty[i].versions)); n >= 0 {
-				h.settle(i, n)
+			u := unitState{n: i, versions: h.dirty[i].versions, fresh: h.dirty[i].fresh}
+			if n := pick(h.name, i*h.unit, u.picks()); n >= 0 {
+				block := make([]byte, h.unit)
+				u.fill(block, i*h.unit, n, c.stale)
+				h.setDurable(i, block)
 				h.restore(c, i)
 			}
 		}
 	}
 }
 
-// settle makes version n of unit i, which is dirty, the durable one.
-func (h *history) settle(i int64, n int) {
-	if h.shared {
-		h.durable, h.shared = slices.Clone(h.durable), false
-	}
-	for i >= int64(len(h.durable)) {
-		h.durable = append(h.durable, nil)
-	}
-	h.durable[i] = h.dirty[i].versions[n]
-	h.snap = nil
-}
-
 // restore lets unit i be read as it is on the disk.
 func (h *history) restore(c *Crash, i int64) {
+	h.snap = nil
 	delete(h.dirty, i)
 	h.ino.mu.RLock()
 	size := int64(len(h.ino.data))
