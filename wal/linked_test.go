@@ -22,5 +22,5 @@ func TestFileWithAnotherNameIsNotCut(t *testing.T) {
 	k.fill(3).truncateBack(1)
 	k.reset(9)
 	k.close()
-	require.Equal(t, segment.Hash(was), segment.Hash(content(t, mem, "backup")))
+	require.Equal(t, segment.Hash(was), segment.Hash(content(t, mem, "backup")), "what the other name had")
 }
