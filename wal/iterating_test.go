@@ -35,11 +35,13 @@ func (l *testLog) held() string {
 	try := func(what string, mu interface {
 		TryLock() bool
 		Unlock()
-	}) { if mu.TryLock() {
-		mu.Unlock()
-	} else {
-		held = what
-	} }
+	}) {
+		if mu.TryLock() {
+			mu.Unlock()
+		} else {
+			held = what
+		}
+	}
 	try("the log", &l.mu)
 	try("who waits for news", &l.news.mu)
 	try("truncations", &l.rewinds.mu)

@@ -38,3 +38,13 @@ func TestOpeningGroupWithoutSpaceIsGoneForGood(t *testing.T) {
 	l.each(c.State(), func(k *testLog) { k.is(1, 3) })
 	l.is(1, 3).fill(2).is(1, 5)
 }
+
+// TestDirectoryThatADeadProcessMadeIsDurableOnceTheLogIsOpen: whoever made it died before
+// its name was.
+func TestDirectoryThatADeadProcessMadeIsDurableOnceTheLogIsOpen(t *testing.T) {
+	c := vfs.NewCrash(512)
+	require.NoError(t, c.Mkdir("a"))
+	require.NoError(t, c.Mkdir("a/log"))
+	l := openAt(t, "a/log", Options{FS: c, SegmentSize: small}).fill(1)
+	l.each(c.State(), func(k *testLog) { k.is(1, 1) })
+}
