@@ -3,6 +3,7 @@ package wal
 import (
 	"iter"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 )
@@ -12,6 +13,7 @@ import (
 func TestIteratorsHoldNoLock(t *testing.T) {
 	bubble(t, Options{SegmentSize: small}, func(t *testing.T, l *testLog) {
 		l.fillSegments(3)
+		synctest.Wait() // nobody else is at work
 		for what, records := range map[string]iter.Seq2[Record, error]{
 			"Records": l.Records(1), "Follow": l.Follow(ctx, 1),
 		} {
@@ -46,10 +48,13 @@ func (l *testLog) held() string {
 	try("who waits for news", &l.news.mu)
 	try("truncations", &l.rewinds.mu)
 	for _, e := range *l.segments.Load() {
-		try("a segment", &e.mu)
-		if held == "" && e.mu.users > 0 {
+		if !e.mu.TryLock() {
+			return "a segment"
+		}
+		if e.mu.users > 0 {
 			held = "the file of a segment"
 		}
+		e.mu.Unlock()
 	}
 	return held
 }
