@@ -28,7 +28,7 @@ import (
 // opened for ever. testdata/golden has two files for each: VERSION-NAME.zip is the
 // log's directory, VERSION-NAME.txt what is in it. Neither is written twice.
 
-var updateGolden = flag.Bool("update", false, "write the golden logs that are not there yet; those that are stay as they are")
+var update = flag.Bool("update", false, "write the seeds of the fuzz targets again, and the golden logs that are not there yet")
 
 // goldenVersion begins the names of the golden logs that this version writes: that of
 // the format, and a letter.
@@ -42,7 +42,7 @@ var goldenDir = filepath.Join("testdata", "golden")
 // TestGoldenLogsAreReadForEver opens each and compares what is in it with what was in it
 // when it was written; then it appends to it and opens it again.
 func TestGoldenLogsAreReadForEver(t *testing.T) {
-	if *updateGolden {
+	if *update {
 		open, closed := corpora(t)
 		for _, c := range append([]*corpus{open, closed}, optioned(t)...) {
 			writeGolden(t, c)

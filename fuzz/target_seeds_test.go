@@ -2,7 +2,6 @@ package fuzz_test
 
 import (
 	"bytes"
-	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,8 +18,6 @@ import (
 // The seeds of the targets are files in testdata/fuzz, and run as tests. They come from
 // the worked bytes of the format, from what the corpus has, and from what was found:
 // those have names that begin with "found-", and are not made here.
-
-var updateSeeds = flag.Bool("update", false, "write the seeds of the fuzz targets again")
 
 // seed is an input of a target, and what it is.
 type seed struct {
@@ -59,7 +56,7 @@ func TestSeedsAreOfThisFormat(t *testing.T) {
 		want[path] = s.encode()
 		require.Less(t, len(want[path]), seedSize, path)
 	}
-	if *updateSeeds {
+	if *update {
 		for path, b := range want {
 			require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o777))
 			require.NoError(t, os.WriteFile(path, b, 0o666))

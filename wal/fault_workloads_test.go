@@ -167,9 +167,12 @@ func logOf(n int) func(*testing.T) *vfs.Mem {
 	})
 }
 
-// tornLog is what a crash left of a log: a write that was not synced lacks a part,
-// and nothing proves the group before it.
-var tornLog = makes(func(t *testing.T, c *vfs.Crash) (torn *vfs.Mem) {
+// tornLog is what a crash left of a log.
+var tornLog = makes(tear)
+
+// tear returns what a crash on c left of a log: a write that was not synced lacks a
+// part, and nothing proves the group before it.
+func tear(t *testing.T, c *vfs.Crash) (torn *vfs.Mem) {
 	armed := false
 	o := faultOptions
 	o.SegmentSize = 64 << 10 // nothing happens in the background
@@ -189,7 +192,7 @@ var tornLog = makes(func(t *testing.T, c *vfs.Crash) (torn *vfs.Mem) {
 	requireAppend(t, l, "old00003"+strings.Repeat("-", 6000))
 	require.NoError(t, l.Close())
 	return torn
-})
+}
 
 // damagedLog is a log of which a sealed segment is damaged, so that a point-in-time
 // recovery gives up what is behind.

@@ -200,7 +200,7 @@ func TestCallsOfOpen(t *testing.T) {
 	}{
 		{"open-new", func(*testing.T) *vfs.Mem { return vfs.NewMem() }},
 		{"open-closed", closed},
-		{"open-torn", tornLog},
+		{"open-torn", func(t *testing.T) *vfs.Mem { return tear(t, vfs.NewCrash(512)) }},
 		{"open-killed", func(t *testing.T) *vfs.Mem {
 			m := vfs.NewMem()
 			l := openOn(t, m)
