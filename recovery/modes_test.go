@@ -408,7 +408,7 @@ func TestFrontThatContradictsTheSegmentsIsCorrupt(t *testing.T) {
 		"first below the oldest":    func(f *segment.Front) { f.First, f.Newest = 4, 1 },
 		"oldest 0":                  func(f *segment.Front) { f.Oldest = 0 },
 		"oldest above the newest":   func(f *segment.Front) { f.Oldest = 2 },
-		"newest beyond every other": func(f *segment.Front) { f.Newest = segment.MaxID + 1 },
+		"newest beyond every other": func(f *segment.Front) { f.Newest = segment.MaxID },
 	} {
 		d := newDir(t)
 		d.root(1, 5, 2).sync().mark()

@@ -248,7 +248,7 @@ func (p *Plan) readFront(d *directory) error {
 	if err != nil {
 		return err
 	}
-	if front.First == 0 || front.Oldest == 0 || front.Oldest > max(1, front.Newest) || front.Newest > segment.MaxID {
+	if front.First == 0 || front.Oldest == 0 || front.Oldest > max(1, front.Newest) || front.Newest >= segment.MaxID {
 		p.corrupt(&segment.CorruptError{Path: path, Reason: fmt.Sprintf("it contradicts itself: first LSN %d, oldest segment %d, newest %d",
 			front.First, front.Oldest, front.Newest)})
 		return nil

@@ -230,7 +230,7 @@
 // generation counts, of equal ones the first. If neither is valid, FRONT is of a newer
 // version or damaged by the rule of section 3. It is damaged, too, if in the slot that
 // counts first or oldest is 0, oldest is above both newest and 1, or newest is not
-// below 2^63.
+// below 2^63 - 1.
 //
 //	off   name        type      meaning
 //	0     magic       8 bytes   "TIDEFRNT"
