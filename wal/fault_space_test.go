@@ -169,8 +169,10 @@ func TestWriteWithoutSpaceIsTakenBack(t *testing.T) {
 func TestSyncHidesNoLossThatAnotherWasTold(t *testing.T) {
 	faulty := vfs.NewFaulty(vfs.NewMem())
 	l := openAt(t, "log", Options{FS: faulty, SegmentSize: small})
+	faulty.Set(vfs.Fault{Sticky: true, Err: syscall.ENOSPC, Match: func(c vfs.Call) bool {
+		return c.Op == vfs.Create && strings.HasSuffix(c.Name, ".tmp") && !strings.HasSuffix(c.Name, "01.tmp")
+	}})
 	requireAppend(t, l.Log, string(make([]byte, 3000)))
-	faulty.Set(vfs.Fault{Sticky: true, Err: syscall.ENOSPC, Match: func(c vfs.Call) bool { return c.Op == vfs.Create }})
 	mine, err := l.AppendAsync(make([]byte, 3000))
 	require.NoError(t, err)
 	other, err := l.AppendAsync(make([]byte, 3000)) // of another goroutine, which waits for it

@@ -55,7 +55,7 @@ func (q *queue) reset() {
 		q.buf = nil
 	}
 	if q.buf == nil {
-		q.buf = make([]byte, segment.GroupHeaderSize, 64<<10)
+		q.buf = make([]byte, segment.GroupHeaderSize, 4<<10)
 	}
 	clear(q.ops)
 	*q = queue{buf: q.buf[:segment.GroupHeaderSize], ops: q.ops[:0]}

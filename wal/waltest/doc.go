@@ -13,7 +13,7 @@
 //	d := waltest.New(512)
 //	var points []point
 //	d.OnChange(func(waltest.Call) {
-//		points = append(points, point{d.State(), acked}) // acked: what the engine has promised
+//		points = append(points, point{d.State(), acked.Load()}) // acked: what the engine has promised
 //	})
 //	run(d) // the engine works, and counts in acked what has returned
 //	for _, p := range points {

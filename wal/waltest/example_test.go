@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/seed3918b8df/tidemark/wal"
 	"github.com/seed3918b8df/tidemark/wal/waltest"
@@ -78,12 +79,12 @@ func (c *counter) checkpoint() error {
 func ExampleDisk() {
 	type moment struct {
 		state *waltest.State
-		acked int // what the sum was, as far as the engine had said so
+		acked int64 // what the sum was, as far as the engine had said so
 	}
 	var moments []moment
-	acked := 0
+	var acked atomic.Int64 // the log works in the background too
 	d := waltest.New(512)
-	d.OnChange(func(waltest.Call) { moments = append(moments, moment{d.State(), acked}) })
+	d.OnChange(func(waltest.Call) { moments = append(moments, moment{d.State(), acked.Load()}) })
 
 	c, err := openCounter(d)
 	if err != nil {
@@ -93,7 +94,7 @@ func ExampleDisk() {
 		if err := c.add(1); err != nil {
 			log.Fatal(err)
 		}
-		acked++
+		acked.Add(1)
 		if n%3 == 2 {
 			if err := c.checkpoint(); err != nil {
 				log.Fatal(err)
@@ -101,7 +102,7 @@ func ExampleDisk() {
 		}
 	}
 	d.OnChange(nil)
-	moments = append(moments, moment{d.State(), acked})
+	moments = append(moments, moment{d.State(), acked.Load()})
 	c.log.Close()
 
 	found := map[int]bool{} // by how many more than were acked
@@ -111,10 +112,10 @@ func ExampleDisk() {
 			if err != nil {
 				log.Fatalf("after %d: %v\n%v", m.acked, err, img)
 			}
-			if c.sum != m.acked && c.sum != m.acked+1 { // one was under way, perhaps
+			if c.sum != int(m.acked) && c.sum != int(m.acked)+1 { // one was under way, perhaps
 				log.Fatalf("after %d: the sum is %d\n%v", m.acked, c.sum, img)
 			}
-			found[c.sum-m.acked] = true
+			found[c.sum-int(m.acked)] = true
 			c.log.Close()
 		}
 	}
