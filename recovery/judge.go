@@ -389,8 +389,18 @@ func (p *Plan) finishChain(root *candidate, chain, older []uint64) {
 	}
 	if root.first.Prev.ID == 0 && root.id > p.Front.Newest {
 		p.Front.First = root.first.Base
-	} else if oldest := chain[len(chain)-1]; root.id == oldest && p.Front.First < root.first.Base {
+	} else if root.id == chain[len(chain)-1] {
+		p.judgeFirst(root)
+	}
+}
+
+// judgeFirst holds the first LSN that FRONT says against the oldest segment.
+func (p *Plan) judgeFirst(oldest *candidate) {
+	if base := oldest.first.Base; p.Front.First < base {
 		p.corrupt(&segment.CorruptError{Path: filepath.Join(p.cfg.Dir, segment.FrontName), LSN: p.Front.First,
-			Reason: fmt.Sprintf("the log begins with LSN %d, and its oldest segment with %d", p.Front.First, root.first.Base)})
+			Reason: fmt.Sprintf("the log begins with LSN %d, and its oldest segment with %d", p.Front.First, base)})
+		if p.cfg.Mode == PointInTime {
+			p.Front.First = base
+		}
 	}
 }

@@ -418,6 +418,9 @@ func TestFrontThatContradictsTheSegmentsIsCorrupt(t *testing.T) {
 		var at *segment.CorruptError
 		require.ErrorAs(t, d.plan(Strict).Refusal(), &at, what)
 		require.Equal(t, "log/FRONT", at.Path, what)
+		p := d.plan(PointInTime)
+		require.Len(t, p.Report.Corruptions, 1, what)
+		require.Equal(t, []LSN{5, 6}, []LSN{p.Report.First, p.Report.Last}, what)
 	}
 }
 

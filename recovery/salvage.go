@@ -37,6 +37,9 @@ func (p *Plan) salvage(d *directory) error {
 			p.frontFrom(at)
 		}
 	}
+	if at != nil {
+		p.judgeFirst(at)
+	}
 	kept := map[uint64]bool{}
 	for at != nil {
 		next, err := p.climb(at, after)
