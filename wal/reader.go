@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"time"
 
@@ -16,9 +17,10 @@ import (
 type Reader struct {
 	log   *Log
 	scan  segment.Scanner
-	at    *extent // that scan is in; nil: to be found
-	next  LSN     // that Next will return
-	epoch uint64  // of the log's rewinds that are accounted for
+	at    *extent    // that scan is in; nil: to be found
+	list  *[]*extent // that at was found in
+	next  LSN        // that Next will return
+	epoch uint64     // of the log's rewinds that are accounted for
 	rec   Record
 	err   error
 
@@ -160,7 +162,8 @@ func (r *Reader) ready() bool {
 // enter starts the scan at the record that comes next, which is visible, and is
 // not in the segment spent.
 func (r *Reader) enter(spent *extent) error {
-	list := *r.log.segments.Load()
+	r.list = r.log.segments.Load()
+	list := *r.list
 	if len(list) == 0 {
 		return errGone
 	}
@@ -201,6 +204,9 @@ func (r *Reader) overtaken(err error) bool {
 		return false
 	}
 	if errors.Is(err, errGone) && !r.log.isClosed() {
+		return true
+	}
+	if errors.Is(err, fs.ErrNotExist) && r.log.segments.Load() != r.list { // a writer has removed it
 		return true
 	}
 	r.err = err
@@ -337,6 +343,7 @@ func (l *Log) read(lsn LSN, dst []byte) ([]byte, error) {
 	if err := l.inRange(lsn); err != nil {
 		return dst, err
 	}
+	list := l.segments.Load()
 	data, err := l.readAt(lsn, dst, false)
 	if errors.Is(err, ErrCorrupt) { // the index is a hint: the file itself may know better
 		data, err = l.readAt(lsn, dst, true)
@@ -347,6 +354,9 @@ func (l *Log) read(lsn LSN, dst []byte) ([]byte, error) {
 	l.lookAgain()
 	if gone := l.inRange(lsn); gone != nil { // truncated meanwhile, or closed
 		return dst, gone
+	}
+	if errors.Is(err, fs.ErrNotExist) && l.segments.Load() != list { // a writer has removed it: the record is elsewhere
+		return l.readAt(lsn, dst, false)
 	}
 	return dst, err
 }
