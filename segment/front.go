@@ -195,9 +195,10 @@ func (f Front) Created() Front {
 // behind each: a crash leaves the old or the new, and damage to one slot is
 // made good by the other. It begins with the slot that is not known durable: the
 // newer one if both say the same, else the older one, and then the newer one must
-// have been written again and synced. If the first write fails the old FRONT
-// counts, and Update may be called again; a [SyncError] leaves it unknown which of
-// the two counts. f becomes to on success only.
+// have been written again and synced. If the first write fails and wrote
+// nothing, the old FRONT counts, and Update may be called again; a [SyncError] leaves
+// it unknown which of the two counts: what a write left in part may be the new slot,
+// if the rest of it was the same before. f becomes to on success only.
 func (f *Front) Update(file vfs.File, to Front) error {
 	to.generation, to.off = f.generation, f.off
 	if !f.settled {
@@ -205,8 +206,8 @@ func (f *Front) Update(file vfs.File, to Front) error {
 	}
 	for n := range 2 {
 		to.generation++
-		_, err := file.WriteAt(to.encode(to.off), to.off)
-		if err != nil && n == 0 {
+		wrote, err := file.WriteAt(to.encode(to.off), to.off)
+		if err != nil && n == 0 && wrote == 0 {
 			return err
 		}
 		if err == nil {
