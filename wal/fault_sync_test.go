@@ -81,7 +81,7 @@ func TestFailedSyncEndsTheLog(t *testing.T) {
 			require.ErrorIs(t, l.Err(), ErrFailed)
 			requireHolds(t, l, 1, "durable")
 
-			time.Sleep(time.Second) // the flusher must leave it alone
+			time.Sleep(time.Second) // the bubble's clock: the flusher must leave it alone
 			require.ErrorIs(t, l.Close(), ErrFailed)
 			calls := trace.Take()
 			require.Equal(t, 1, strings.Count(calls, ".seg: ")+strings.Count(calls, "sync 0000000000000001.seg\n"), "calls of sync for what failed:\n%s", calls)

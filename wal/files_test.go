@@ -83,7 +83,7 @@ func TestReadOnlyLogThatIsIdleReadsLittle(t *testing.T) {
 		require.NoError(t, err)
 		_, err = l.Append(make([]byte, 1000))
 		require.NoError(t, err)
-		time.Sleep(time.Second) // its mark is written
+		time.Sleep(time.Second) // the bubble's clock: its mark is written
 
 		var read atomic.Int64
 		v, err := Open("log", &Options{ReadOnly: true, FS: vfs.Wrap(mem, func(c vfs.Call, do func(int) (int, error)) (int, error) {
@@ -96,7 +96,7 @@ func TestReadOnlyLogThatIsIdleReadsLittle(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, read.Swap(0), int64(1<<19), "it scans the segment once")
 		for range 10 {
-			time.Sleep(2 * lookEvery)
+			time.Sleep(2 * lookEvery) // the bubble's clock
 			require.EqualValues(t, 1, v.LastLSN())
 		}
 		require.Less(t, read.Load(), int64(10*(8192+64+1)))

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -245,7 +246,9 @@ func (p Pending) Wait(ctx context.Context) error {
 		if err == p.log.mu.lost {
 			p.log.mu.lost = nil // it has been told
 		}
-		p.log.mu.untold.told(p.seq)
+		if errors.Is(err, ErrNoSpace) { // and not that ctx has ended
+			p.log.mu.untold.told(p.seq)
+		}
 	}
 	return err
 }

@@ -295,7 +295,7 @@ func (r *run) hold(o op) error {
 
 // pass lets time pass, after which what was ordered is handed over and synced.
 func (r *run) pass(d time.Duration) error {
-	time.Sleep(d)
+	time.Sleep(d) // the bubble's clock
 	if r.limited || r.process.broken() {
 		return nil
 	}

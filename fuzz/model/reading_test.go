@@ -247,7 +247,7 @@ func (r *run) view() error {
 		r.viewer = v
 	}
 	r.hits["looks read-only"]++
-	time.Sleep(2 * time.Millisecond)
+	time.Sleep(2 * time.Millisecond) // the bubble's clock
 	settled()
 	if r.process.broken() {
 		return nil

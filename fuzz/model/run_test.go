@@ -76,7 +76,7 @@ func (p *process) handle(c vfs.Call, do func(int) (int, error)) (int, error) {
 	if !c.Op.Mutates() {
 		return do(int(c.Size))
 	}
-	time.Sleep(duration(c))
+	time.Sleep(duration(c)) // the bubble's clock
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {

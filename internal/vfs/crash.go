@@ -40,8 +40,8 @@ import (
 // Which open file a failed Sync is reported to, and when, is up to a [Handler].
 //
 // Rename from one directory to another and Remove of a directory are not part of the
-// model and fail with errors.ErrUnsupported. All methods may be called concurrently; those that change
-// something take turns.
+// model and fail with errors.ErrUnsupported. All methods may be called concurrently;
+// those that change something take turns.
 type Crash struct {
 	Sealed
 
