@@ -83,7 +83,11 @@ func (p *Plan) Apply() error {
 	if p.refusal != nil {
 		return p.refusal
 	}
-	for _, s := range p.all() {
+	return p.applyAll(p.all())
+}
+
+func (p *Plan) applyAll(steps []step) error {
+	for _, s := range steps {
 		if err := p.apply(s); err != nil {
 			return fmt.Errorf("recovery: %s: %w", s, err)
 		}
@@ -120,6 +124,38 @@ func (p *Plan) apply(s step) error {
 		err = cerr
 	}
 	return err
+}
+
+// settleTries is how often [Settle] looks again before it gives up.
+const settleTries = 4
+
+// Settle examines a directory and brings the log in order. What it wrote again it
+// examines once more, before it removes anything: the kernel may have dropped a page
+// that a failed writeback left clean after it was verified and before it was read to be
+// written, and then something else was made durable. Its errors are those of Examine
+// and [Plan.Apply].
+func Settle(cfg Config) (*Plan, error) {
+	p, err := Examine(cfg)
+	if err != nil {
+		return nil, err
+	}
+	for range settleTries {
+		if p.refusal != nil || p.Report.Rewritten == 0 {
+			return p, p.Apply()
+		}
+		if err := p.applyAll(slices.Concat(p.front, p.repairs)); err != nil {
+			return nil, err
+		}
+		again, err := Examine(cfg)
+		if err != nil {
+			return nil, err
+		}
+		if again.Last != nil && slices.Equal(again.Chain, p.Chain) && again.Last.Pin() == p.Last.Pin() {
+			return p, p.applyAll(p.removals)
+		}
+		p = again
+	}
+	return nil, fmt.Errorf("recovery: %s: the log is another each time that it is read", cfg.Dir)
 }
 
 // rewriteChunk bounds the memory of a rewrite.

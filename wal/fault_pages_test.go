@@ -97,9 +97,9 @@ var lostSyncs = []lostSync{
 	{"told late, evicted before Open", late, once, atOnce},
 }
 
-// rewritesUnread: what Open writes again it reads a second time for that, and does not
-// verify then. If a page is evicted between the two, Open returns a log of which a
-// group does not verify, and builds on it. Set it to false where Open does better.
+// rewritesUnread: Open examines once more what it wrote again, and few cases are left
+// in which a page that is evicted in the middle of an examination misleads it. Set it
+// to false where Open does better.
 const rewritesUnread = true
 
 // TestWhatOpenHandsOutIsDurableWhateverASyncLost fails each sync in each way that

@@ -114,11 +114,8 @@ func syncParents(fsys FS, dir string) error {
 }
 
 func openLocked(dir string, o Options, lock io.Closer) (*Log, error) {
-	plan, err := recovery.Examine(recovery.Config{FS: o.FS, Dir: dir, Mode: o.Recovery, ExpectLSN: o.ExpectLSN})
+	plan, err := recovery.Settle(recovery.Config{FS: o.FS, Dir: dir, Mode: o.Recovery, ExpectLSN: o.ExpectLSN})
 	if err != nil {
-		return nil, fmt.Errorf("wal: %w", err)
-	}
-	if err := plan.Apply(); err != nil {
 		return nil, fmt.Errorf("wal: %w", err)
 	}
 	front := filepath.Join(dir, segment.FrontName)
