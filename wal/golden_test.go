@@ -213,11 +213,11 @@ func TestCallsOfOpen(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				trace := vfs.NewTrace(c.mem(t))
-				trace.Also(vfs.ReadAt, vfs.Open, vfs.List, vfs.Lock)
-				openOn(t, trace)
-				synctest.Wait()
-				golden(t, c.name, trace.Take())
+				tr := newTraced(c.mem(t))
+				tr.trace.Also(vfs.ReadAt, vfs.Open, vfs.List, vfs.Lock)
+				tr.quiet()
+				openOn(t, tr)
+				golden(t, c.name, tr.calls())
 			})
 		})
 	}
