@@ -10,6 +10,7 @@ import (
 
 	"github.com/seed3918b8df/tidemark/fuzz/refdecoder"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/recovery"
 	"github.com/seed3918b8df/tidemark/segment"
 	"github.com/seed3918b8df/tidemark/wal"
 )
@@ -87,6 +88,8 @@ type judged struct {
 	newer bool
 	lost  bool // what had been proved durable is gone, and with it all that proved it
 	name  string
+
+	mended []recovery.Place // in whatever files
 }
 
 // judge says what must become of the damaged log.
@@ -94,11 +97,13 @@ func (w *damageWorker) judge(d damage) judged {
 	l, undo := w.read2(d)
 	defer undo()
 	c := w.c
-	id, mended := w.mendOpening(d)
-	if id != 0 {
+	var mended []recovery.Place
+	if id, off, rest := w.mendOpening(d); id != 0 {
+		mended, d = append(mended, recovery.Place{Path: segment.Path(corpusDir, id), Off: off}), rest
 		l = refdecoder.ReadLog(w.front(d), w.segments)
-	} else {
-		id, mended = w.mendTail(d, &l)
+	}
+	if id, off := w.mendTail(d, &l); id != 0 {
+		mended = append(mended, recovery.Place{Path: segment.Path(corpusDir, id), Off: off})
 	}
 	if l.Verdict != refdecoder.Valid {
 		j := judged{newer: l.Verdict == refdecoder.Newer, name: segment.FrontName}
@@ -115,7 +120,12 @@ func (w *damageWorker) judge(d damage) judged {
 		return j
 	}
 	j := judged{first: wal.LSN(l.First), meta: l.Meta}
-	j.class, j.last, j.mended, j.off = short, wal.LSN(l.Last), id != 0 && l.Ends == id, mended
+	j.class, j.last = short, wal.LSN(l.Last)
+	for _, m := range mended {
+		if m.Path <= segment.Path(corpusDir, l.Ends) {
+			j.mended = append(j.mended, m)
+		}
+	}
 	if j.last == c.last {
 		j.class = whole
 	}
@@ -159,7 +169,7 @@ func (w *damageWorker) mendTail(d damage, l *refdecoder.Log) (id uint64, off int
 	if l.Verdict != refdecoder.Valid || !l.Torn || now == nil {
 		return 0, -1
 	}
-	fixed, off := w.oneBit(d, l.Ends)
+	fixed, _, off := w.oneBit(d, l.Ends)
 	if fixed == nil {
 		return 0, -1
 	}
@@ -174,26 +184,29 @@ func (w *damageWorker) mendTail(d damage, l *refdecoder.Log) (id uint64, off int
 }
 
 // mendOpening flips back the bit that is flipped in the opening of the newest segment,
-// if nothing proves that it was durable, nor that a sector of it is not there.
-func (w *damageWorker) mendOpening(d damage) (id uint64, off int64) {
+// if nothing proves that it was durable, nor that a sector of it is not there. It returns
+// the damage that is left.
+func (w *damageWorker) mendOpening(d damage) (id uint64, off int64, rest damage) {
 	front, _, v := refdecoder.DecodeFront(w.front(d))
 	for _, id := range slices.Backward(slices.Sorted(maps.Keys(w.segments))) {
 		now, data := w.segments[id], d.files[segment.Name(id)]
 		switch {
 		case now.Head != refdecoder.Valid || now.Open == refdecoder.Valid:
-			return 0, -1
+			return 0, -1, d
 		case v != refdecoder.Valid || data == nil || now.Scan.W > 4096 || id <= front.Newest || now.Size < now.Header.Size || hasHole(data):
 			continue
 		}
-		if fixed, off := w.oneBit(d, id); fixed != nil && fixed.Open == refdecoder.Valid {
+		if fixed, back, off := w.oneBit(d, id); fixed != nil && fixed.Open == refdecoder.Valid {
 			if before := w.segments[fixed.Opening.ID]; before != nil && before.Scan.Sealed { // then it was durable
-				return 0, -1
+				return 0, -1, d
 			}
 			w.segments[id] = fixed
-			return id, off
+			rest = damage{d.what, maps.Clone(d.files)}
+			rest.files[segment.Name(id)] = back
+			return id, off, rest
 		}
 	}
-	return 0, -1
+	return 0, -1, d
 }
 
 // hasHole reports whether a sector of the groups is zero before a byte that is not.
@@ -208,27 +221,27 @@ func hasHole(file []byte) bool {
 }
 
 // oneBit returns the segment with one bit flipped back, if that is all that is wrong
-// with what stands where it fails; else nil.
-func (w *damageWorker) oneBit(d damage, id uint64) (fixed *refdecoder.Segment, off int64) {
+// with what stands where it fails, and its file; else nil.
+func (w *damageWorker) oneBit(d damage, id uint64) (fixed *refdecoder.Segment, back []byte, off int64) {
 	name := segment.Name(id)
 	was, data, layout := w.c.files[name], d.files[name], w.c.layouts[name]
 	if layout == nil || len(data) != len(was) {
-		return nil, -1
+		return nil, nil, -1
 	}
 	n := layout.at(w.segments[id].Scan.X)
 	if n == len(layout.pieces) {
-		return nil, -1
+		return nil, nil, -1
 	}
 	p := layout.pieces[n]
 	from, to := differing(was[p.from:p.to], data[p.from:p.to])
 	off = p.from + from
 	if to != from+1 || bits.OnesCount8(was[off]^data[off]) != 1 ||
 		p.pad || !p.header && p.size > mendable && off >= p.from+16 && off < p.from+16+p.size {
-		return nil, -1
+		return nil, nil, -1
 	}
-	back := bytes.Clone(data)
+	back = bytes.Clone(data)
 	back[off] = was[off]
-	return refdecoder.DecodeSegment(id, back), off
+	return refdecoder.DecodeSegment(id, back), back, off
 }
 
 // lookAt looks at the log with the damage, and then makes it whole again. It returns what
@@ -300,8 +313,8 @@ func (w *damageWorker) check(d damage, o outcome, j judged) string {
 		return fmt.Sprintf("%v, want %v: %+v", o.class, j.class, j)
 	case o.class != refused && o.last != j.last:
 		return fmt.Sprintf("ends at %d, want %d", o.last, j.last)
-	case j.mended && o.mendedAny != j.off:
-		return fmt.Sprintf("the byte at %d was flipped back, want %d", o.mendedAny, j.off)
+	case o.class != refused && !slices.Equal(o.mended, j.mended):
+		return fmt.Sprintf("bytes were flipped back: %v, want %v", o.mended, j.mended)
 	case o.class == short && !j.lost && o.last+1 < min(w.c.lastGroup, w.c.floor+1):
 		return fmt.Sprintf("ends at %d: more than the last group is gone, and %d was proved", o.last, w.c.floor)
 	case o.class != refused:

@@ -46,12 +46,11 @@ type outcome struct {
 	byRead  *wal.CorruptError // through Read
 	wrong   string            // what must never be: a wrong byte, another error, a change although it was refused
 	changed bool
-	rows    []string // of the decision table
-	mended  int64    // offset of the byte of which a bit was flipped back; -1: none
-	newer   bool     // refused as of a newer version
+	rows    []string         // of the decision table
+	mended  []recovery.Place // bytes of which a bit was flipped back
+	newer   bool             // refused as of a newer version
 
-	mendedAny int64 // the same in whatever file
-	tail      recovery.Tail
+	tail recovery.Tail
 }
 
 func (o outcome) String() string {
@@ -229,7 +228,6 @@ func (w *damageWorker) observe(name string, first, last wal.LSN) (o outcome) {
 	}
 	options := reopenOptions(w.mem)
 	options.Recovery = w.mode
-	o.mended, o.mendedAny = -1, -1
 	log, err := wal.Open(corpusDir, options)
 	if err != nil {
 		if o.corrupt(&o.byOpen, "Open", err) && w.changed() {
@@ -239,12 +237,7 @@ func (w *damageWorker) observe(name string, first, last wal.LSN) (o outcome) {
 	}
 	r := log.Recovery()
 	o.changed = r.Rewritten > 0 || r.Tail != recovery.TailClean || r.FrontDamaged || len(r.Removed) > 0
-	if r.FlippedPath != "" {
-		o.mendedAny = r.FlippedAt
-	}
-	if r.FlippedPath != "" && filepath.Base(r.FlippedPath) == name {
-		o.mended = r.FlippedAt
-	}
+	o.mended = r.Flipped
 	w.read(log, first, last, &o)
 	o.last = log.LastLSN()
 	if got := log.FirstLSN(); got != w.first && w.first != 0 && o.wrong == "" {
@@ -447,8 +440,8 @@ func (e expectation) check(name string, o outcome) string {
 		return fmt.Sprintf("%v, want %v", o.class, e.class)
 	case o.class != refused && o.last != e.last:
 		return fmt.Sprintf("ends at %d, want %d", o.last, e.last)
-	case e.mended && o.mended != e.off:
-		return fmt.Sprintf("the byte at %d was flipped back, want %d", o.mended, e.off)
+	case e.mended && !slices.Equal(o.mended, []recovery.Place{{Path: filepath.Join(corpusDir, name), Off: e.off}}):
+		return fmt.Sprintf("bytes were flipped back: %v, want the one at %d", o.mended, e.off)
 	case o.class != refused:
 		return ""
 	case o.byFull == nil:
@@ -521,7 +514,7 @@ func (y *tally) add(o outcome, where, bad string) {
 	if o.changed {
 		y.changed++
 	}
-	if o.class == whole && o.mendedAny >= 0 {
+	if o.class == whole && len(o.mended) > 0 {
 		y.mended++
 	}
 	if bad != "" {

@@ -259,7 +259,7 @@ func TestRecoveryAgreesWithTheSecondDecoder(t *testing.T) {
 			w.write(c.newest, file)
 			plan, err := recovery.Examine(recovery.Config{FS: w.mem, Dir: corpusDir})
 			require.NoError(t, err, where)
-			if plan.Report.FlippedPath != "" {
+			if len(plan.Report.Flipped) > 0 {
 				mended++
 				return
 			}
@@ -538,7 +538,7 @@ func TestOpenedLogsAgreeWithTheSecondDecoder(t *testing.T) {
 				unsalted := slices.ContainsFunc(slices.Collect(maps.Values(w.segments)), func(s *refdecoder.Segment) bool {
 					return s.Opening.ID != 0 && s.Opening.Salt == 0
 				})
-				bit, _ := w.mendOpening(d)
+				bit, _, _ := w.mendOpening(d)
 				if whole := l; bit == 0 {
 					bit, _ = w.mendTail(d, &whole)
 				}
@@ -559,7 +559,7 @@ func TestOpenedLogsAgreeWithTheSecondDecoder(t *testing.T) {
 					short.Add(1)
 				}
 				switch {
-				case bit != 0, behind, err == nil && plan.Report.FlippedPath != "":
+				case bit != 0, behind, err == nil && len(plan.Report.Flipped) > 0:
 					mended.Add(1)
 					continue
 				case l.Verdict != refdecoder.Newer && newer && errors.Is(err, segment.ErrVersion):

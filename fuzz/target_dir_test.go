@@ -493,7 +493,7 @@ func recoverDamaged(t *testing.T, d *dirImage, how byte) {
 	left := mem.Clone()
 	l, openErr := openLog(t, left, o)
 	strict := o.Recovery == wal.Strict
-	if want := d.judge(); strict && !forged && !b.ahead && want.known && err == nil && plan.Report.FlippedPath == "" {
+	if want := d.judge(); strict && !forged && !b.ahead && want.known && err == nil && len(plan.Report.Flipped) == 0 {
 		require.Equal(t, want.refuse, plan.Refusal() != nil, "%s: %v", want.why, plan.Refusal())
 		if !want.refuse {
 			require.NoError(t, openErr)

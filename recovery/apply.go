@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -75,10 +76,9 @@ func (p *Plan) renewal() string {
 }
 
 // Apply brings the log in order, but for what must wait until the next segment
-// is open: [Plan.Finish]. It is the only code of recovery that changes a file.
-// After it returned nil every record of the log is durable. It may be
-// interrupted at any call, and another examination then gives the same log. The
-// caller holds the lock.
+// is open: [Plan.Finish]. After it returned nil every record of the log is durable.
+// It may be interrupted at any call, and another examination then gives the same
+// log. The caller holds the lock.
 func (p *Plan) Apply() error {
 	if p.refusal != nil {
 		return p.refusal
@@ -129,18 +129,18 @@ func (p *Plan) apply(s step) error {
 // settleTries is how often [Settle] looks again before it gives up.
 const settleTries = 4
 
-// Settle examines a directory and brings the log in order. What it wrote again it
-// examines once more, before it removes anything: the kernel may have dropped a page
-// that a failed writeback left clean after it was verified and before it was read to be
-// written, and then something else was made durable. Its errors are those of Examine
-// and [Plan.Apply].
+// Settle examines a directory and brings the log in order. Where there was anything to
+// do it examines it once more, before it removes a file: the kernel may have dropped a
+// page that a failed writeback left clean between two reads of it, and then what was
+// verified is not what was written again. Its errors are those of Examine and
+// [Plan.Apply].
 func Settle(cfg Config) (*Plan, error) {
 	p, err := Examine(cfg)
 	if err != nil {
 		return nil, err
 	}
 	for range settleTries {
-		if p.refusal != nil || p.Report.Rewritten == 0 {
+		if p.refusal != nil || !p.Renew && len(p.all()) == 0 {
 			return p, p.Apply()
 		}
 		if err := p.applyAll(slices.Concat(p.front, p.repairs)); err != nil {
@@ -150,12 +150,17 @@ func Settle(cfg Config) (*Plan, error) {
 		if err != nil {
 			return nil, err
 		}
-		if again.Last != nil && slices.Equal(again.Chain, p.Chain) && again.Last.Pin() == p.Last.Pin() {
+		if p.same(again) {
 			return p, p.applyAll(p.removals)
 		}
 		p = again
 	}
 	return nil, fmt.Errorf("recovery: %s: the log is another each time that it is read", cfg.Dir)
+}
+
+// same reports whether q, of a later examination, found the same log.
+func (p *Plan) same(q *Plan) bool {
+	return q.refusal == nil && q.Front == p.Front && slices.Equal(q.Chain, p.Chain) && q.Pin == p.Pin && bytes.Equal(q.Meta, p.Meta)
 }
 
 // rewriteChunk bounds the memory of a rewrite.

@@ -13,10 +13,10 @@ import (
 type candidate struct {
 	id     uint64
 	path   string
-	sc     *segment.Scanner // the plan's
+	plan   *Plan
 	file   vfs.File
-	read   io.ReaderAt // file, or what it is but for flip
-	flip   segment.Flip
+	read   io.ReaderAt // file, or what it is but for flips
+	flips  []segment.Flip
 	size   int64
 	least  int64 // what the size is at least, unless something behind it says otherwise
 	header segment.Header
@@ -29,20 +29,21 @@ type candidate struct {
 // open reads header and opening step of the segment with the given id. The
 // error is the file system's, or a version's.
 func (p *Plan) open(id uint64) (*candidate, error) {
-	c := &candidate{id: id, path: segment.Path(p.cfg.Dir, id), sc: &p.scanner}
+	c := &candidate{id: id, path: segment.Path(p.cfg.Dir, id), plan: p}
 	file, err := p.cfg.FS.Open(c.path, vfs.ReadOnly)
 	if err != nil {
 		return nil, err
 	}
 	c.file, c.read = file, file
-	if err := c.readHead(p); err != nil {
+	if err := c.readHead(); err != nil {
 		_ = file.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *candidate) readHead(p *Plan) error {
+func (c *candidate) readHead() error {
+	p := c.plan
 	info, err := c.file.Stat()
 	if err != nil {
 		return err
@@ -84,7 +85,7 @@ func (c *candidate) close() { _ = c.file.Close() } // it was only read
 
 // scan reads the segment to the end that pin names, or as far as it goes.
 func (c *candidate) scan(pin *segment.Pin) (*Scan, error) {
-	s := &Scan{ID: c.id, Path: c.path, Header: c.header, First: c.first, Size: c.size, Flip: c.flip, least: c.least, sc: c.sc}
+	s := &Scan{ID: c.id, Path: c.path, Header: c.header, First: c.first, Size: c.size, Flips: c.flips, least: c.least, sc: &c.plan.scanner}
 	if err := s.scan(c.read, pin); err != nil {
 		return nil, err
 	}
@@ -101,7 +102,7 @@ func (c *candidate) unflip() (bool, error) {
 	if c.headErr != nil {
 		return false, nil
 	}
-	sc := c.sc
+	sc := &c.plan.scanner
 	sc.Start(c.file, c.path, c.header, c.size)
 	for sc.Next() != segment.StepEnd {
 	}
@@ -123,7 +124,7 @@ func (c *candidate) unflip() (bool, error) {
 		return false, nil
 	}
 	if err == nil {
-		c.first, c.read, c.flip, c.openErr = first, r, flip, nil
+		c.first, c.read, c.flips, c.openErr = first, r, []segment.Flip{flip}, nil
 	}
 	return err == nil, err
 }

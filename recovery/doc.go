@@ -34,9 +34,9 @@
 // and a recovery, and at Close. If that one group is damaged before, the bytes
 // do not tell whether it was ever acknowledged. It is cut, and the report says
 // so, with the LSNs, as [TailAmbiguous]; [Config.ExpectLSN] turns the doubt into
-// an answer, if the caller knows better. A tail that is whole but for a single
-// flipped bit is decided all the same: the bit is flipped back, the sums hold, and
-// nothing is lost.
+// an answer, if the caller knows better. A single flipped bit in the last segment is
+// decided all the same, one in its opening group and one behind: flipped back, the
+// sums hold, and nothing is lost.
 //
 // # The table
 //

@@ -117,7 +117,7 @@ func (p *Plan) drop() {
 	r := &p.Report
 	p.Last, p.repairs, p.Renew = nil, nil, false
 	r.Tail, r.CutPath, r.CutAt, r.CutBytes = TailTorn, "", 0, 0
-	r.FlippedPath, r.FlippedAt, r.Rewritten, r.Closed, r.Durable = "", 0, 0, false, 0
+	r.Flipped, r.Rewritten, r.Closed, r.Durable = nil, 0, false, 0
 }
 
 // removeAllOf plans the removal of the segments with ids from first to last.
@@ -142,7 +142,7 @@ func (p *Plan) judgeBeyond(d *directory, c *candidate) (Action, error) {
 		p.row(Facts{Role: RoleBeyond, File: FileShort}, c.short)
 		return Refuse, nil
 	}
-	claims, err := c.sc.Claims(c.file, c.header, segment.HeaderSize, c.size)
+	claims, err := p.scanner.Claims(c.file, c.header, segment.HeaderSize, c.size)
 	if err != nil {
 		return Refuse, err
 	}
@@ -356,9 +356,9 @@ func (p *Plan) accept(s *Scan) {
 
 // rewrite plans that what nothing proves of s is written again.
 func (p *Plan) rewrite(s *Scan) {
-	if f := s.Flip; f.Mask != 0 {
+	for _, f := range s.Flips {
 		p.repairs = append(p.repairs, step{kind: stepFlip, name: segment.Name(s.ID), from: f.Off, to: int64(f.Mask)})
-		p.Report.FlippedPath, p.Report.FlippedAt = s.Path, f.Off
+		p.Report.Flipped = append(p.Report.Flipped, Place{Path: s.Path, Off: f.Off})
 		p.Renew = true
 	}
 	if s.EndFrame <= s.Proved {

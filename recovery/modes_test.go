@@ -348,8 +348,7 @@ func TestASingleFlippedBitAtTheTailIsFlippedBack(t *testing.T) {
 			require.Nil(t, p.Refusal(), "%d", off)
 			require.Equal(t, LSN(3), p.Report.Last, "%d: %v", off, p.Report)
 			require.Equal(t, TailClean, p.Report.Tail)
-			require.Equal(t, last.w.Path(), p.Report.FlippedPath)
-			require.Equal(t, off, p.Report.FlippedAt)
+			require.Equal(t, []Place{{last.w.Path(), off}}, p.Report.Flipped)
 			require.NoError(t, p.Apply())
 			require.Equal(t, want, d.image(), "%d", off)
 		}
@@ -367,7 +366,7 @@ func TestAFlippedBitInAnOpeningIsFlippedBackUnlessItWasDurable(t *testing.T) {
 	p := d.plan(Strict)
 	require.Nil(t, p.Refusal())
 	require.Equal(t, []LSN{4, 2}, []LSN{p.Report.Last, p.Report.Durable})
-	require.Equal(t, b.w.Path(), p.Report.FlippedPath)
+	require.Equal(t, []Place{{b.w.Path(), segment.HeaderSize + 80}}, p.Report.Flipped)
 	d.applies(p)
 
 	d = newDir(t)
@@ -384,14 +383,35 @@ func TestAFlippedBitInAnOpeningIsFlippedBackUnlessItWasDurable(t *testing.T) {
 	d.refuses("[@G @J]", segment.Name(2), segment.HeaderSize+segment.GroupHeaderSize, 3)
 }
 
-func TestTwoFlippedBitsAreNot(t *testing.T) {
+// TestAFlippedBitInAnOpeningAndOneInTheTailAreFlippedBack: an examination that is
+// interrupted after the first of them must not find more than the one before did.
+func TestAFlippedBitInAnOpeningAndOneInTheTailAreFlippedBack(t *testing.T) {
+	d := newDir(t)
+	b := d.root(1, 1, 2).sync().next(2, 1).group(1)
+	want := d.image()
+	tail := b.start(1) + 100
+	b.flip(segment.HeaderSize + 80).flip(tail)
+	p := d.plan(Strict)
+	require.Nil(t, p.Refusal())
+	require.Equal(t, []Place{{b.w.Path(), segment.HeaderSize + 80}, {b.w.Path(), tail}}, p.Report.Flipped)
+	last := p.Report.Last
+	require.NoError(t, p.apply(p.repairs[0]))
+	half := d.plan(Strict)
+	require.Equal(t, []Place{{b.w.Path(), tail}}, half.Report.Flipped)
+	require.Equal(t, last, half.Report.Last)
+	require.Equal(t, p.Pin, half.Pin)
+	require.NoError(t, half.Apply())
+	require.Equal(t, want, d.image())
+}
+
+func TestTwoFlippedBitsOfATailAreNot(t *testing.T) {
 	d := newDir(t)
 	a := d.root(1, 1, 2).sync().mark().group(1)
 	a.flip(a.start(2) + 100).flip(a.start(2) + 300)
 	r := d.recovers("[@H]", 2, ends(a, a.start(1)))
 	require.Equal(t, TailAmbiguous, r.Tail)
 	require.Equal(t, []LSN{3, 3}, []LSN{r.LostFrom, r.LostTo})
-	require.Empty(t, r.FlippedPath)
+	require.Empty(t, r.Flipped)
 }
 
 func TestAFlippedBitBelowTheWatermarkIsCorrupt(t *testing.T) {

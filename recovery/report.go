@@ -28,6 +28,12 @@ const (
 // String returns "clean", "torn" or "ambiguous".
 func (t Tail) String() string { return [...]string{"clean", "torn", "ambiguous"}[t] }
 
+// Place is a byte of a file.
+type Place struct {
+	Path string
+	Off  int64
+}
+
 // Report is what a recovery found and did, or what one would do.
 type Report struct {
 	Dir      string
@@ -46,8 +52,7 @@ type Report struct {
 	LostFrom LSN    // if Tail is not TailClean: the first LSN that may have been there, and
 	LostTo   LSN    // the last one that a header speaks of; LostFrom-1: none does
 
-	FlippedPath string // the file of which the tail was whole but for one bit, flipped back; "": none
-	FlippedAt   int64  // the bit's byte
+	Flipped []Place // bytes of which one bit was flipped back: the sums hold so
 
 	EmptyAt   LSN   // not 0: the records before a durable front were lost with the front's blessing; the log is empty there
 	Rewritten int64 // bytes written again because nothing proved them
@@ -90,8 +95,8 @@ func (r Report) String() string {
 	if r.Rewritten > 0 {
 		fmt.Fprintf(&s, "write again: %d bytes that nothing proves\n", r.Rewritten)
 	}
-	if r.FlippedPath != "" {
-		fmt.Fprintf(&s, "flip back: one bit of %s at %d\n", r.FlippedPath, r.FlippedAt)
+	for _, f := range r.Flipped {
+		fmt.Fprintf(&s, "flip back: one bit of %s at %d\n", f.Path, f.Off)
 	}
 	if r.FrontDamaged {
 		s.WriteString("one slot of FRONT is damaged\n")

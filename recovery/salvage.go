@@ -168,7 +168,7 @@ func (p *Plan) climb(at *candidate, after map[uint64]*candidate) (*candidate, er
 // was durable: then all before was.
 func provedBy(next *candidate, after map[uint64]*candidate) (bool, error) {
 	for ; next != nil; next = after[next.id] {
-		c, err := next.sc.Claims(next.file, next.header, segment.HeaderSize, next.size)
+		c, err := next.plan.scanner.Claims(next.file, next.header, segment.HeaderSize, next.size)
 		if err != nil || c.Durable > segment.HeaderSize {
 			return err == nil, err
 		}

@@ -3,6 +3,7 @@ package recovery
 import (
 	"errors"
 	"io"
+	"slices"
 
 	"github.com/seed3918b8df/tidemark/segment"
 )
@@ -30,8 +31,9 @@ type Scan struct {
 	Closed  bool // its last group is a mark of Close
 	Durable LSN  // its last LSN below Proved
 
-	// Flip is the one bit that was flipped back to read a tail whole; Mask 0: none.
-	Flip segment.Flip
+	// Flips are the bits that were flipped back to read it: one in the opening group
+	// and one in the tail at most.
+	Flips []segment.Flip
 
 	sc         *segment.Scanner // the plan's
 	frameChain uint64           // at EndFrame
@@ -178,7 +180,7 @@ func tornAt(x int64, c segment.Claims) bool {
 // written so: a tail that is whole but for one bit was damaged, and not torn, and
 // the records in it, which may have been acknowledged, need not be lost.
 func (s *Scan) unflip(file io.ReaderAt) (*Scan, error) {
-	if tail, _, _ := s.tail(); tail == TailClean || s.claims.Hole || s.X < s.Proved || s.Flip.Mask != 0 {
+	if tail, _, _ := s.tail(); tail == TailClean || s.claims.Hole || s.X < s.Proved {
 		return nil, nil
 	}
 	var lsn LSN
@@ -189,7 +191,7 @@ func (s *Scan) unflip(file io.ReaderAt) (*Scan, error) {
 	if !ok {
 		return nil, err
 	}
-	whole := &Scan{ID: s.ID, Path: s.Path, Header: s.Header, First: s.First, Size: s.Size, Flip: flip, least: s.least, sc: s.sc}
+	whole := &Scan{ID: s.ID, Path: s.Path, Header: s.Header, First: s.First, Size: s.Size, Flips: append(slices.Clip(s.Flips), flip), least: s.least, sc: s.sc}
 	r := segment.Flipped{ReaderAt: file, Flip: flip}
 	if err = whole.scan(r, nil); err == nil {
 		err = whole.claim(r)
@@ -212,7 +214,7 @@ func (s *Scan) facts() Facts {
 		Below:    s.X < s.Proved,
 		Torn:     !s.claims.Zero || s.inGroup,
 		Sealed:   s.claims.Sealed,
-		Unproved: s.EndFrame > s.Proved || s.Flip.Mask != 0,
+		Unproved: s.EndFrame > s.Proved || len(s.Flips) > 0,
 	}
 }
 

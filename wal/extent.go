@@ -35,7 +35,7 @@ type extent struct {
 	header  segment.Header
 	opening segment.First
 	index   atomic.Pointer[segment.Index]
-	flip    atomic.Pointer[segment.Flip] // of a read-only log: the bit that a recovery would flip back; nil: none
+	flips   atomic.Pointer[[]segment.Flip] // of a read-only log: the bits that a recovery would flip back; nil: none
 }
 
 // found sets what a recovery found out about the last segment of the log.
@@ -56,12 +56,12 @@ func (e *extent) is(h segment.Header) bool {
 	return !e.mu.loaded || e.header.Salt == h.Salt
 }
 
-// unflip sets which bit is read flipped back.
-func (e *extent) unflip(f segment.Flip) {
-	if f.Mask == 0 {
-		e.flip.Store(nil)
+// unflip sets which bits are read flipped back.
+func (e *extent) unflip(f []segment.Flip) {
+	if len(f) == 0 {
+		e.flips.Store(nil)
 	} else {
-		e.flip.Store(&f)
+		e.flips.Store(&f)
 	}
 }
 
@@ -92,8 +92,12 @@ func (e *extent) ReadAt(p []byte, off int64) (int, error) {
 	}
 	n, err := file.ReadAt(p, off)
 	e.release()
-	if f := e.flip.Load(); f != nil && f.Off >= off && f.Off < off+int64(n) {
-		p[f.Off-off] ^= f.Mask
+	if flips := e.flips.Load(); flips != nil {
+		for _, f := range *flips {
+			if f.Off >= off && f.Off < off+int64(n) {
+				p[f.Off-off] ^= f.Mask
+			}
+		}
 	}
 	return n, err
 }

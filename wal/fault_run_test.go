@@ -62,7 +62,6 @@ type run struct {
 	unopened bool // Open failed
 	ended    bool // the log took no appends any more
 	noSpace  bool // an operation had no space
-	unread   bool // Open handed out a record that does not verify: see rewritesUnread
 	corrupt  bool // Open found corruption, after a sync that lied
 	told     bool // an operation, Open or Close returned an error
 	images   int

@@ -156,7 +156,7 @@ func TestReadOnlyLogReadsTheTailThatItShows(t *testing.T) {
 		v, err := Open("log", &Options{FS: image, ReadOnly: true})
 		require.NoError(t, err)
 		require.EqualValues(t, 2, v.LastLSN())
-		require.NotEmpty(t, v.Recovery().FlippedPath)
+		require.NotEmpty(t, v.Recovery().Flipped)
 		got, err := v.Read(2, nil)
 		require.NoError(t, err)
 		require.Equal(t, text(2, 0), string(got))

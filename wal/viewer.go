@@ -85,7 +85,7 @@ func (v *viewer) note(s sight, plan *recovery.Plan) {
 	if plan.Last != nil {
 		last = plan.Last.ID
 		s.tail = plan.Last.Path
-		if plan.Report.Tail == recovery.TailClean && plan.Report.FlippedPath == "" {
+		if plan.Report.Tail == recovery.TailClean && len(plan.Report.Flipped) == 0 {
 			s.end = plan.Last.X
 		}
 	}
@@ -119,7 +119,7 @@ func openViewer(dir string, o Options) (*Log, error) {
 	l.viewer = v
 	l.durable.Store(uint64(plan.Report.Durable))
 	if list := *l.segments.Load(); len(list) > 0 {
-		list[len(list)-1].unflip(plan.Last.Flip)
+		list[len(list)-1].unflip(plan.Last.Flips)
 	}
 	l.hooks.recovered(l.report)
 	return l, nil
@@ -178,11 +178,11 @@ func (v *viewer) show(l *Log, old []*extent, plan *recovery.Plan) {
 	}
 	for at, e := range now {
 		if at < len(now)-1 {
-			e.unflip(segment.Flip{}) // a writer has opened the one behind it, and brought this in order
+			e.unflip(nil) // a writer has opened the one behind it, and brought this in order
 			continue
 		}
 		e.found(plan.Last)
-		e.unflip(plan.Last.Flip)
+		e.unflip(plan.Last.Flips)
 	}
 	for at := 0; at+1 < len(now); at++ { // the last one of the old is followed by another now
 		if now[at].end.Load() != 0 && now[at+1].loadHead() == nil && now[at+1].opening.Prev.ID == now[at].id {

@@ -60,7 +60,7 @@ func (t *tool) verify(dir string, expect segment.LSN) (int, error) {
 	case r.Tail != recovery.TailClean:
 		fmt.Fprintln(t.stdout, "torn: nothing that is known to have been durable is damaged")
 		return exitTorn, nil
-	case r.FlippedPath != "", r.FrontDamaged:
+	case len(r.Flipped) > 0, r.FrontDamaged:
 		fmt.Fprintln(t.stdout, "damaged: nothing is lost, and Open puts it right")
 		return exitTorn, nil
 	}
