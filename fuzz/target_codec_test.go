@@ -182,7 +182,7 @@ var frameSizes = []int{0, 1, 7, 8, 9, 24, 40, 100, 490, 600, 128, 64}
 func makeGroups(p *tape, unit int64) (m *maker, sound bool, synced []bool) {
 	base := uint64(p.next())<<8 | 1
 	if p.below(16) == 15 {
-		base = min(p.value(base), 1<<64-64) // no LSN of a record here is beyond the last
+		base = p.value(base)
 	}
 	m, sound = newMaker(unit, base), base != 0 && base < 1<<63
 	for n := 0; n < 12 && (n == 0 || !p.done()); n++ {

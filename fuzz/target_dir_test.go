@@ -33,9 +33,6 @@ func FuzzOpenDir(f *testing.F) {
 			for n := 0; n < 16 && !p.done(); n++ {
 				editDir(p, d, list)
 			}
-			if d.mixed() {
-				return
-			}
 			d.explain(t)
 			openDir(t, d.mem(t), how, len(d.dirs) > 0)
 		})
@@ -46,10 +43,6 @@ func FuzzOpenDir(f *testing.F) {
 var oddNames = []string{"FRONT.tmp", "front", "LOCK", ".seg", ".tmp", "x.seg", "0000000000000000.seg", "000000000000000A.seg",
 	"00000000000000001.seg", "7fffffffffffffff.seg", "0000000000000002.seg.tmp", "0000000000000002.quarantined", "lost+found", "a\x00b", "ü.seg", "FRONT.quarantined"}
 
-// maxID is the highest id of a file that a directory is given: above it there may be
-// none for the next one.
-const maxID = 1<<63 - 1
-
 // name returns the name of a file.
 func (p *tape) name() string {
 	switch n := p.below(16); {
@@ -58,7 +51,7 @@ func (p *tape) name() string {
 	case n < 9:
 		return segment.Name(uint64(1 + p.below(9)))
 	case n == 9:
-		return segment.Name(max(1, p.value(5)&maxID))
+		return segment.Name(max(1, p.value(5)))
 	case n == 10:
 		return strings.TrimSuffix(segment.Name(uint64(1+p.below(9))), segment.Ext) + segment.TempExt
 	case n == 11:
@@ -193,24 +186,6 @@ func structure(file []byte) (places []int) {
 		off += int(n)
 	}
 	return places
-}
-
-// mixed reports whether FRONT is lost and there are segments of more than one log: which
-// of them it is nothing says.
-func (d *dirImage) mixed() bool {
-	if _, _, err := segment.DecodeFront(d.files[segment.FrontName], ""); err == nil {
-		return false
-	}
-	logs := map[segment.LogID]bool{}
-	for name, file := range d.files {
-		if _, ok := segment.ParseName(name); !ok {
-			continue
-		}
-		if h, err := segment.DecodeHeader(file, ""); err == nil {
-			logs[h.Log] = true
-		}
-	}
-	return len(logs) > 1
 }
 
 // used returns the sum of the sizes of all files.
@@ -349,9 +324,6 @@ func FuzzRecoverStructured(f *testing.F) {
 			d := newDirImage(list[int(how&7)%len(list)])
 			for n := 0; n < 6 && !p.done(); n++ {
 				spoil(p, d, how&8 != 0)
-			}
-			if d.mixed() {
-				return
 			}
 			d.explain(t)
 			recoverDamaged(t, d, how)

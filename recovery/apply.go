@@ -48,9 +48,9 @@ func (s step) String() string {
 // all returns the steps of Apply in their order.
 func (p *Plan) all() []step { return slices.Concat(p.front, p.repairs, p.removals) }
 
-// Unsettled reports whether the two slots of FRONT do not say the same, so that
-// both are to be written again.
-func (p *Plan) Unsettled() bool { return len(p.front) > 0 }
+// FrontDue reports whether both slots of FRONT are to be written: they do not say the
+// same, or not what a point-in-time recovery found.
+func (p *Plan) FrontDue() bool { return len(p.front) > 0 || p.refuted }
 
 // Steps returns what [Plan.Apply] and [Plan.Finish] would do, a line each.
 func (p *Plan) Steps() []string {

@@ -50,8 +50,8 @@ func (c *candidate) readHead() error {
 	}
 	c.size = info.Size
 	c.header, err = segment.ReadHeader(c.file, c.path, c.id)
-	if err == nil && p.Exists && c.header.Log != p.Front.Log {
-		err = &segment.CorruptError{Path: c.path, Reason: fmt.Sprintf("it is a segment of log %s, not of %s", c.header.Log, p.Front.Log)}
+	if err == nil && p.Exists {
+		err = c.foreign(p.Front.Log)
 	}
 	if errors.Is(err, segment.ErrCorrupt) {
 		c.headErr = err
@@ -70,6 +70,14 @@ func (c *candidate) readHead() error {
 		return nil
 	}
 	return err
+}
+
+// foreign returns the error for a segment that is not one of log, or nil.
+func (c *candidate) foreign(log segment.LogID) error {
+	if c.header.Log == log {
+		return nil
+	}
+	return &segment.CorruptError{Path: c.path, Reason: fmt.Sprintf("it is a segment of log %s, not of %s", c.header.Log, log)}
 }
 
 // short returns the error for a file that is shorter than it may be.

@@ -273,7 +273,8 @@ func (p *Plan) noteGivenUp(d *directory, c *candidate) {
 	}
 }
 
-// openEarlier opens the segment that pin names; a salt of 0 is not known. proved
+// openEarlier opens the segment that pin names; of one that was skipped to only the id
+// is known. proved
 // says that something newer proves it. It returns nil after damage, which it noted,
 // or an error. Without an opening group it is not damaged if nothing proves that.
 func (p *Plan) openEarlier(d *directory, pin segment.Pin, proved bool) (*candidate, error) {
@@ -293,7 +294,7 @@ func (p *Plan) openEarlier(d *directory, pin segment.Pin, proved bool) (*candida
 		return nil, err
 	}
 	switch {
-	case c.headErr == nil && pin.Salt != 0 && c.header.Salt != pin.Salt:
+	case c.headErr == nil && pin != segment.Pin{ID: pin.ID} && c.header.Salt != pin.Salt:
 		c.headErr = &segment.CorruptError{Path: path, Reason: "sum of salt of the segment", Stored: c.header.Salt, Computed: pin.Salt}
 		fallthrough
 	case c.headErr != nil:
@@ -400,7 +401,7 @@ func (p *Plan) judgeFirst(oldest *candidate) {
 		p.corrupt(&segment.CorruptError{Path: filepath.Join(p.cfg.Dir, segment.FrontName), LSN: p.Front.First,
 			Reason: fmt.Sprintf("the log begins with LSN %d, and its oldest segment with %d", p.Front.First, base)})
 		if p.cfg.Mode == PointInTime {
-			p.Front.First = base
+			p.Front.First, p.refuted = base, true
 		}
 	}
 }

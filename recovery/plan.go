@@ -74,6 +74,7 @@ type Plan struct {
 
 	cfg        Config
 	front      []step          // of FRONT, before anything is removed by what it says
+	refuted    bool            // FRONT was wrong about the first LSN
 	repairs    []step          // of the segments that stay
 	removals   []step          // of files that the log does not consist of
 	aside      map[uint64]bool // ids of segments that an earlier point-in-time recovery gave up

@@ -16,14 +16,19 @@ func (p *Plan) salvage(d *directory) error {
 			c.close()
 		}
 	}()
-	after := map[uint64]*candidate{} // by the id of the segment before
 	for _, id := range d.segments {
 		c, err := p.open(id)
 		if err != nil {
 			return err
 		}
 		opened[id] = c
-		if c.headErr == nil && c.openErr == nil {
+	}
+	if !p.Exists {
+		disown(d, opened)
+	}
+	after := map[uint64]*candidate{} // by the id of the segment before
+	for _, id := range d.segments {
+		if c := opened[id]; c.headErr == nil && c.openErr == nil {
 			after[c.first.Prev.ID] = c // of two that name the same segment the newer counts
 		}
 	}
@@ -61,6 +66,27 @@ func (p *Plan) salvage(d *directory) error {
 		p.Renew = true // what was accepted is not to be found again
 	}
 	return p.newestMeta(d, opened)
+}
+
+// disown excludes the segments of another log where FRONT, which names the log, is
+// lost: the log is the one that most segments are of, or the oldest.
+func disown(d *directory, opened map[uint64]*candidate) {
+	var log segment.LogID
+	most, count := 0, map[segment.LogID]int{}
+	for _, id := range slices.Backward(d.segments) {
+		c := opened[id]
+		if c.headErr != nil {
+			continue
+		}
+		if count[c.header.Log]++; count[c.header.Log] >= most {
+			log, most = c.header.Log, count[c.header.Log]
+		}
+	}
+	for _, c := range opened {
+		if c.headErr == nil {
+			c.headErr = c.foreign(log)
+		}
+	}
 }
 
 // root returns the oldest segment of the log, or nil if it is not there. If

@@ -214,8 +214,12 @@ func (l *Log) show(plan *recovery.Plan) {
 // proved from now on, and what was cut never comes back.
 func (l *Log) afterRecovery(plan *recovery.Plan) error {
 	return l.exclusive(func(r *round) error {
-		if plan.Unsettled() {
-			if err := l.writeFront(r, l.lead.written.first, 0); err != nil {
+		if plan.FrontDue() {
+			err := l.writeFront(r, l.lead.written.first, 0)
+			if err != nil && l.opts.Recovery == PointInTime {
+				return err
+			}
+			if err != nil {
 				l.logger.Warn("wal: the slots of FRONT stay unequal", "err", err)
 			}
 		}

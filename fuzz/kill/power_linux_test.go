@@ -114,9 +114,6 @@ func (p *process) lateFromNow() {
 func (p *power) job() job {
 	j := p.random()
 	j.Cause = AnyCause
-	if j.Writers > 1 { // on a disk that is gone a Wait may be told of a loss that a Sync beside it then is not
-		j.Ops = strings.ReplaceAll(j.Ops, "s", "")
-	}
 	return j
 }
 

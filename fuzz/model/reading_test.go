@@ -231,15 +231,7 @@ func (r *run) view() error {
 	if err := r.resolve(0); err != nil || r.process.broken() {
 		return err
 	}
-	active := uint64(0)
-	if list := r.log.Segments(); len(list) > 0 {
-		active = list[len(list)-1].ID
-	}
-	if r.viewer != nil && r.active != active { // it may notice a new segment late
-		_ = r.viewer.Close()
-		r.viewer = nil
-	}
-	if r.active = active; r.viewer == nil {
+	if r.viewer == nil {
 		v, err := wal.Open(dir, &wal.Options{FS: r.disk, ReadOnly: true})
 		if err != nil {
 			return fmt.Errorf("open read-only: %w", err)

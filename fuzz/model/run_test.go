@@ -41,10 +41,9 @@ type run struct {
 	readers   []*cursor
 	followers []*follower
 	viewer    *wal.Log
-	active    uint64 // the segment that was active when it was opened
-	limited   bool   // there is a limit of space
-	count     int    // of records so far: none is like another
-	floor     int    // line.handed before the operation under way
+	limited   bool // there is a limit of space
+	count     int  // of records so far: none is like another
+	floor     int  // line.handed before the operation under way
 	process   *process
 	hits      map[string]int // what was reached, how often
 }
