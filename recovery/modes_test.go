@@ -454,3 +454,21 @@ func TestPointInTimeMakesUpFrontFromASegmentWithAFlippedBit(t *testing.T) {
 	require.Equal(t, segment.Front{Log: d.front.Log, First: 5, Oldest: 1, Newest: 1}, p.Front)
 	require.Equal(t, []LSN{5, 6}, []LSN{p.Report.First, p.Report.Last})
 }
+
+// TestPointInTimeWithoutFrontLeavesOutSegmentsOfAnotherLog that somebody put there.
+func TestPointInTimeWithoutFrontLeavesOutSegmentsOfAnotherLog(t *testing.T) {
+	d := newDir(t)
+	a := d.root(2, 5, 2).sync()
+	a.next(3, 1).sync().next(5, 1).sync()
+	mine := d.front.Log
+	d.front.Log = segment.LogID{8}
+	d.root(1, 1, 1).sync()
+	a.pinned(a.w.End(), 4, 3).sync() // it fits, and is newer
+	d.front.Log = mine
+	require.NoError(t, d.fs.Remove("log/FRONT"))
+	p := d.plan(PointInTime)
+	require.Equal(t, segment.Front{Log: mine, First: 5, Oldest: 2, Newest: 2}, p.Front)
+	require.Equal(t, []uint64{2, 3, 5}, p.Chain)
+	require.Equal(t, []LSN{5, 8}, []LSN{p.Report.First, p.Report.Last})
+	require.Equal(t, []string{segment.Name(1), segment.Name(4)}, p.Report.Quarantined)
+}
