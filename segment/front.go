@@ -196,10 +196,12 @@ func (f Front) Created() Front {
 // made good by the other. It begins with the slot that is not known durable: the
 // newer one if both say the same, else the older one, and then the newer one must
 // have been written again and synced. If the first write fails and wrote
-// nothing, the old FRONT counts, and Update may be called again; a [SyncError] leaves
-// it unknown which of the two counts: what a write left in part may be the new slot,
-// if the rest of it was the same before. f becomes to on success only.
+// nothing, or to says what f does, the old FRONT counts, and Update may be called
+// again; a [SyncError] leaves it unknown which of the two counts: what a write left in
+// part may be the new slot, if the rest of it was the same before. f becomes to on
+// success only.
 func (f *Front) Update(file vfs.File, to Front) error {
+	same := to.content() == f.content()
 	to.generation, to.off = f.generation, f.off
 	if !f.settled {
 		to.off = slotSize - to.off
@@ -207,7 +209,7 @@ func (f *Front) Update(file vfs.File, to Front) error {
 	for n := range 2 {
 		to.generation++
 		wrote, err := file.WriteAt(to.encode(to.off), to.off)
-		if err != nil && n == 0 && wrote == 0 {
+		if err != nil && n == 0 && (wrote == 0 || same) {
 			return err
 		}
 		if err == nil {

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# The long run: all that the column "long" of README.md promises, in parts that may run on
+# different days.
+#
+#	fuzz/long.sh LOG                  # every part that LOG does not have yet
+#	fuzz/long.sh LOG crash-1 mutants  # those named
+#	fuzz/long.sh LOG -l               # name the parts
+#
+# Each part adds to LOG its command, the commit, what it printed last and how long it took;
+# a line that begins with "ok" says that it passed. What a part has shown holds as long as
+# the code of the log stays as it is. The power cuts need root, and are parts of their own.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+[ $# -ge 1 ] || { echo "usage: $0 LOG [PART…]" >&2; exit 2; }
+log=$(realpath -m "$1"); shift
+
+readonly crashes=8                        # parts of the states of a crash, each 1,250,000
+readonly codecs='FuzzFrameDecode FuzzGroupDecode FuzzSegmentHeader FuzzFront FuzzIndexDecode FuzzDifferential'
+readonly directories='FuzzOpenDir FuzzRecoverStructured FuzzOpScript FuzzCrashScript FuzzReaderTail'
+readonly disks='ext4-ordered ext4-writeback ext4-journal ext4-fast-commit ext4-no-journal xfs'
+
+parts() {
+	local i
+	for i in $directories; do echo "fuzz-$i"; done
+	for ((i = 1; i <= crashes; i++)); do echo "crash-$i"; done
+	echo nested; echo faults; echo lost-syncs; echo kills; echo mutants
+	for i in $disks; do echo "power-$i"; done
+	for i in $codecs; do echo "fuzz-$i"; done
+	echo soak
+}
+
+# command prints what a part runs.
+command() {
+	local test='go test -count=1 -timeout 0 -v -scale long'
+	case $1 in
+	crash-*) echo "$test -run EveryCrashState -states 1250000 -part ${1#*-}/$crashes ./fuzz" ;;
+	nested) echo "$test -run RecoveryMayCrash -nested 1000000 ./fuzz" ;;
+	faults) echo "$test -run EveryFailingCall ./wal" ;;
+	lost-syncs) echo "$test -run WhatOpenHandsOut ./wal" ;;
+	kills) echo "$test -run KilledProcesses ./fuzz/kill" ;;
+	mutants) echo 'go run ./fuzz/mutants' ;;
+	power-*) echo "go test -count=1 -timeout 0 -v -run PowerCutLosesNothing ./fuzz/kill -powercut -cuts 500 -powerfs ${1#*-}" ;;
+	soak) echo 'go run ./fuzz/soak -for 2h' ;;
+	fuzz-FuzzDifferential) echo 'fuzz/run-targets.sh 1000000x FuzzDifferential' ;;
+	fuzz-*)
+		local target=${1#*-}
+		case " $directories " in
+		*" $target "*) echo "fuzz/run-targets.sh 11m $target" ;;
+		*) echo "fuzz/run-targets.sh 20000000x $target" ;;
+		esac ;;
+	*) echo "no such part: $1" >&2; return 1 ;;
+	esac
+}
+
+if [ "${1:-}" = -l ]; then
+	parts
+	exit
+fi
+if [ $# -eq 0 ]; then
+	mapfile -t todo < <(parts | { grep -vxFf <(sed -n 's/^ok \([^ ]*\).*/\1/p' "$log" 2>/dev/null) || true; })
+	set -- "${todo[@]}"
+fi
+commit=$(git rev-parse --short HEAD)
+git diff --quiet HEAD || commit+=', changed'
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+for part in "$@"; do
+	cmd=$(command "$part")
+	began=$SECONDS status=ok
+	printf '\n-- %s: commit %s, %s\n$ %s\n' "$part" "$commit" "$(date -u '+%F %T')" "$cmd" >>"$log"
+	$cmd >"$out" 2>&1 || status=FAILED
+	lines=12
+	[ $status = ok ] || lines=200
+	grep -v '^=== \|^ *--- PASS' "$out" | tail -n $lines | cut -c1-2000 >>"$log"
+	printf '%s %s after %d s\n' $status "$part" $((SECONDS - began)) | tee -a "$log"
+done
