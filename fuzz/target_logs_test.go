@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 
@@ -243,8 +244,14 @@ type seen struct {
 	report wal.Report
 }
 
-// lookAt reads all of l, in more ways than one. What cannot be read is damaged, or of a
-// newer version; all else fails t.
+// cannotBeRead reports whether err is one of what a directory holds: damage, a newer
+// version, or a directory where a segment should be.
+func cannotBeRead(err error) bool {
+	return errors.Is(err, wal.ErrCorrupt) || errors.Is(err, wal.ErrVersion) || errors.Is(err, syscall.EISDIR)
+}
+
+// lookAt reads all of l, in more ways than one. What cannot be read is [cannotBeRead]; all
+// else fails t.
 func lookAt(t *testing.T, l *wal.Log) seen {
 	t.Helper()
 	s := seen{view: fuzz.View{First: l.FirstLSN()}, last: l.LastLSN(), report: l.Recovery()}
@@ -254,7 +261,7 @@ func lookAt(t *testing.T, l *wal.Log) seen {
 	require.LessOrEqual(t, s.view.First, s.last+1)
 	for r, err := range l.Records(s.view.First) {
 		if err != nil {
-			require.True(t, errors.Is(err, wal.ErrCorrupt) || errors.Is(err, wal.ErrVersion), "records: %v", err)
+			require.True(t, cannotBeRead(err), "records: %v", err)
 			s.err = err
 			break
 		}
@@ -276,7 +283,7 @@ func lookAt(t *testing.T, l *wal.Log) seen {
 			require.NoError(t, err)
 			require.Equal(t, s.view.Records[lsn-s.view.First], string(data), "record %d", lsn)
 		case err != nil:
-			require.True(t, errors.Is(err, wal.ErrCorrupt) || errors.Is(err, wal.ErrVersion), "read: %v", err)
+			require.True(t, cannotBeRead(err), "read: %v", err)
 		}
 	}
 	return s
