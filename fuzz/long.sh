@@ -75,6 +75,6 @@ for part in "$@"; do
 	$cmd >"$out" 2>&1 || status=FAILED
 	lines=12
 	[ $status = ok ] || lines=200
-	grep -v '^=== \|^ *--- PASS' "$out" | tail -n $lines | cut -c1-2000 >>"$log"
+	grep -av '^=== \|^ *--- PASS' "$out" | tail -n $lines | cut -c1-2000 >>"$log"
 	printf '%s %s after %d s\n' $status "$part" $((SECONDS - began)) | tee -a "$log"
 done
