@@ -104,6 +104,7 @@ func frameFlips(t *testing.T, h segment.Header, file []byte, off, bit int, base 
 	t.Helper()
 	bit %= 8 * (len(file) - off)
 	want := segment.Flip{Off: int64(off + bit/8), Mask: 1 << (bit % 8)}
+	want.Byte = file[want.Off]
 	file[want.Off] ^= want.Mask
 	defer func() { file[want.Off] ^= want.Mask }()
 	require.False(t, frameIsValid(file, off, base))

@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,7 +16,7 @@ type stepKind uint8
 
 const (
 	stepRewrite stepKind = iota // write [from, to) of the file again, and sync it
-	stepFlip                    // flip the bits to of the byte at from, and sync it
+	stepFlip                    // write the byte of flip, and sync it
 	stepRemove                  // remove the file
 	stepAside                   // rename the file, so that it is no segment's any more
 	stepSyncDir
@@ -28,6 +27,7 @@ type step struct {
 	kind     stepKind
 	name     string
 	from, to int64
+	flip     segment.Flip
 }
 
 // String says what the step does, as an operator reads it.
@@ -36,7 +36,7 @@ func (s step) String() string {
 	case stepRewrite:
 		return fmt.Sprintf("write %s from %d to %d again", s.name, s.from, s.to)
 	case stepFlip:
-		return fmt.Sprintf("flip bit %#x of %s at %d back", s.to, s.name, s.from)
+		return fmt.Sprintf("flip bit %#x of %s at %d back", s.flip.Mask, s.name, s.from)
 	case stepRemove:
 		return "remove " + s.name
 	case stepAside:
@@ -48,15 +48,18 @@ func (s step) String() string {
 // all returns the steps of Apply in their order.
 func (p *Plan) all() []step { return slices.Concat(p.front, p.repairs, p.removals) }
 
-// FrontDue reports whether both slots of FRONT are to be written: they do not say the
-// same, or not what a point-in-time recovery found.
-func (p *Plan) FrontDue() bool { return len(p.front) > 0 || p.refuted }
+// FrontDue reports whether both slots of FRONT are to be written, since they do not say
+// the same, and whether they must be, since a point-in-time recovery found them wrong.
+func (p *Plan) FrontDue() (due, must bool) { return len(p.front) > 0 || p.refuted, p.refuted }
 
 // Steps returns what [Plan.Apply] and [Plan.Finish] would do, a line each.
 func (p *Plan) Steps() []string {
 	var lines []string
 	for _, s := range p.all() {
 		lines = append(lines, s.String())
+	}
+	if due, _ := p.FrontDue(); due || !p.Exists && len(p.Chain) > 0 {
+		lines = append(lines, "write both slots of "+segment.FrontName)
 	}
 	if p.Renew {
 		lines = append(lines, p.renewal())
@@ -76,9 +79,9 @@ func (p *Plan) renewal() string {
 }
 
 // Apply brings the log in order, but for what must wait until the next segment
-// is open: [Plan.Finish]. After it returned nil every record of the log is durable.
-// It may be interrupted at any call, and another examination then gives the same
-// log. The caller holds the lock.
+// is open: [Plan.Finish]. It may be interrupted at any call, and another examination
+// then gives the same log. After it returned nil every record of the log is durable,
+// unless the kernel forgot a page meanwhile: see [Settle]. The caller holds the lock.
 func (p *Plan) Apply() error {
 	if p.refusal != nil {
 		return p.refusal
@@ -113,7 +116,7 @@ func (p *Plan) apply(s step) error {
 		return err
 	}
 	if s.kind == stepFlip {
-		err = flip(file, s.from, byte(s.to))
+		_, err = file.WriteAt([]byte{s.flip.Byte}, s.flip.Off) // not what stands there with a bit flipped: that may be another by now
 	} else {
 		err = rewrite(file, s.from, s.to)
 	}
@@ -129,18 +132,18 @@ func (p *Plan) apply(s step) error {
 // settleTries is how often [Settle] looks again before it gives up.
 const settleTries = 4
 
-// Settle examines a directory and brings the log in order. Where there was anything to
-// do it examines it once more, before it removes a file: the kernel may have dropped a
-// page that a failed writeback left clean between two reads of it, and then what was
-// verified is not what was written again. Its errors are those of Examine and
-// [Plan.Apply].
+// Settle examines a directory and brings the log in order, so that every record of it
+// is durable. Where there was anything to do it examines it once more, before it removes
+// a file: the kernel may have dropped a page that a failed writeback left clean between
+// two reads of it, and then what was verified is not what was written again. Its errors
+// are those of Examine and [Plan.Apply], and one for a log that is another each time.
 func Settle(cfg Config) (*Plan, error) {
 	p, err := Examine(cfg)
 	if err != nil {
 		return nil, err
 	}
 	for range settleTries {
-		if p.refusal != nil || !p.Renew && len(p.all()) == 0 {
+		if p.refusal != nil || !p.changes() {
 			return p, p.Apply()
 		}
 		if err := p.applyAll(slices.Concat(p.front, p.repairs)); err != nil {
@@ -153,14 +156,37 @@ func Settle(cfg Config) (*Plan, error) {
 		if p.same(again) {
 			return p, p.applyAll(p.removals)
 		}
+		again.Report.Flipped = slices.Concat(p.Report.Flipped, again.Report.Flipped)
 		p = again
+	}
+	if p.refusal != nil {
+		return p, p.refusal
 	}
 	return nil, fmt.Errorf("recovery: %s: the log is another each time that it is read", cfg.Dir)
 }
 
-// same reports whether q, of a later examination, found the same log.
+// changes reports whether the plan changes more than leftovers that were never used.
+func (p *Plan) changes() bool {
+	return p.Renew || len(p.front)+len(p.repairs) > 0 || slices.ContainsFunc(p.removals, func(s step) bool {
+		_, ok := segment.ParseName(s.name)
+		return ok
+	})
+}
+
+// same reports whether q, of a later examination, found the log that p did, and no bit
+// flipped in it any more. The pin's sums are of all that the log holds.
 func (p *Plan) same(q *Plan) bool {
-	return q.refusal == nil && q.Front == p.Front && slices.Equal(q.Chain, p.Chain) && q.Pin == p.Pin && bytes.Equal(q.Meta, p.Meta)
+	return q.refusal == nil && q.Front == p.Front && slices.Equal(q.Chain, p.Chain) && q.Pin == p.Pin && q.bits() == 0
+}
+
+// bits returns how many bits the repairs flip.
+func (p *Plan) bits() (n int) {
+	for _, s := range p.repairs {
+		if s.kind == stepFlip {
+			n++
+		}
+	}
+	return n
 }
 
 // rewriteChunk bounds the memory of a rewrite.
@@ -179,17 +205,6 @@ func rewrite(file vfs.File, from, to int64) error {
 		}
 	}
 	return nil
-}
-
-// flip flips bits of the byte at off.
-func flip(file vfs.File, off int64, mask byte) error {
-	var b [1]byte
-	if _, err := file.ReadAt(b[:], off); err != nil {
-		return err
-	}
-	b[0] ^= mask
-	_, err := file.WriteAt(b[:], off)
-	return err
 }
 
 // Finish does what a point-in-time recovery must do last: it renames what the

@@ -50,8 +50,8 @@ func (c *candidate) readHead() error {
 	}
 	c.size = info.Size
 	c.header, err = segment.ReadHeader(c.file, c.path, c.id)
-	if err == nil && p.Exists {
-		err = c.foreign(p.Front.Log)
+	if e := c.foreign(); err == nil && e != nil {
+		err = e
 	}
 	if errors.Is(err, segment.ErrCorrupt) {
 		c.headErr = err
@@ -72,9 +72,11 @@ func (c *candidate) readHead() error {
 	return err
 }
 
-// foreign returns the error for a segment that is not one of log, or nil.
-func (c *candidate) foreign(log segment.LogID) error {
-	if c.header.Log == log {
+// foreign returns the error for a segment that is of another log than the one that is
+// examined, or nil; while that is not known, nil.
+func (c *candidate) foreign() *segment.CorruptError {
+	log := c.plan.Front.Log
+	if log == (segment.LogID{}) || c.header.Log == log {
 		return nil
 	}
 	return &segment.CorruptError{Path: c.path, Reason: fmt.Sprintf("it is a segment of log %s, not of %s", c.header.Log, log)}

@@ -34,9 +34,9 @@
 // and a recovery, and at Close. If that one group is damaged before, the bytes
 // do not tell whether it was ever acknowledged. It is cut, and the report says
 // so, with the LSNs, as [TailAmbiguous]; [Config.ExpectLSN] turns the doubt into
-// an answer, if the caller knows better. A single flipped bit in the last segment is
-// decided all the same, one in its opening group and one behind: flipped back, the
-// sums hold, and nothing is lost.
+// an answer, if the caller knows better. In the last segment one flipped bit of the
+// opening group, and one behind it, are decided all the same: flipped back, the sums
+// hold, and nothing is lost.
 //
 // # The table
 //
@@ -70,7 +70,8 @@
 // failed writeback: a sync alone proves nothing (Rebello et al., Can
 // Applications Recover from fsync Failures?, USENIX ATC 2020). What no
 // watermark, seal or opening proves is written again as it was verified, and
-// synced, before anyone is given it.
+// synced, before anyone is given it. And since such a page may be dropped between
+// two reads of it, all is examined once more then ([Settle]).
 //
 // Recovery may be interrupted at any call and gives the same result when it is
 // run again. Only [Inspect] and [Report] are covered by the promise of version

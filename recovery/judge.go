@@ -358,7 +358,7 @@ func (p *Plan) accept(s *Scan) {
 // rewrite plans that what nothing proves of s is written again.
 func (p *Plan) rewrite(s *Scan) {
 	for _, f := range s.Flips {
-		p.repairs = append(p.repairs, step{kind: stepFlip, name: segment.Name(s.ID), from: f.Off, to: int64(f.Mask)})
+		p.repairs = append(p.repairs, step{kind: stepFlip, name: segment.Name(s.ID), from: f.Off, flip: f})
 		p.Report.Flipped = append(p.Report.Flipped, Place{Path: s.Path, Off: f.Off})
 		p.Renew = true
 	}
@@ -388,16 +388,18 @@ func (p *Plan) finishChain(root *candidate, chain, older []uint64) {
 			p.removeAll([]string{segment.Name(id)}) // dead, or older than a reset
 		}
 	}
-	if root.first.Prev.ID == 0 && root.id > p.Front.Newest {
-		p.Front.First = root.first.Base
-	} else if root.id == chain[len(chain)-1] {
+	if root.id == chain[len(chain)-1] {
 		p.judgeFirst(root)
 	}
 }
 
-// judgeFirst holds the first LSN that FRONT says against the oldest segment.
+// judgeFirst holds the first LSN that FRONT says against the oldest segment. Of one
+// that follows nothing and that FRONT does not know yet the segment says it.
 func (p *Plan) judgeFirst(oldest *candidate) {
-	if base := oldest.first.Base; p.Front.First < base {
+	base := oldest.first.Base
+	if oldest.first.Prev.ID == 0 && oldest.id > p.Front.Newest {
+		p.Front.First = base
+	} else if p.Front.First < base {
 		p.corrupt(&segment.CorruptError{Path: filepath.Join(p.cfg.Dir, segment.FrontName), LSN: p.Front.First,
 			Reason: fmt.Sprintf("the log begins with LSN %d, and its oldest segment with %d", p.Front.First, base)})
 		if p.cfg.Mode == PointInTime {

@@ -471,4 +471,9 @@ func TestPointInTimeWithoutFrontLeavesOutSegmentsOfAnotherLog(t *testing.T) {
 	require.Equal(t, []uint64{2, 3, 5}, p.Chain)
 	require.Equal(t, []LSN{5, 8}, []LSN{p.Report.First, p.Report.Last})
 	require.Equal(t, []string{segment.Name(1), segment.Name(4)}, p.Report.Quarantined)
+	var said []string
+	for _, e := range p.Report.Corruptions {
+		said = append(said, e.Path)
+	}
+	require.Subset(t, said, []string{segment.Path("log", 1), segment.Path("log", 4)})
 }

@@ -24,7 +24,7 @@ func (p *Plan) salvage(d *directory) error {
 		opened[id] = c
 	}
 	if !p.Exists {
-		disown(d, opened)
+		p.disown(d, opened)
 	}
 	after := map[uint64]*candidate{} // by the id of the segment before
 	for _, id := range d.segments {
@@ -47,7 +47,14 @@ func (p *Plan) salvage(d *directory) error {
 	}
 	kept := map[uint64]bool{}
 	for at != nil {
-		next, err := p.climb(at, after)
+		next := after[at.id]
+		if next == nil {
+			var err error
+			if next, err = p.behind(d, at, opened, after); err != nil {
+				return err
+			}
+		}
+		next, err := p.climb(at, next, after)
 		if err != nil {
 			return err
 		}
@@ -70,7 +77,7 @@ func (p *Plan) salvage(d *directory) error {
 
 // disown excludes the segments of another log where FRONT, which names the log, is
 // lost: the log is the one that most segments are of, or the oldest.
-func disown(d *directory, opened map[uint64]*candidate) {
+func (p *Plan) disown(d *directory, opened map[uint64]*candidate) {
 	var log segment.LogID
 	most, count := 0, map[segment.LogID]int{}
 	for _, id := range slices.Backward(d.segments) {
@@ -82,19 +89,27 @@ func disown(d *directory, opened map[uint64]*candidate) {
 			log, most = c.header.Log, count[c.header.Log]
 		}
 	}
-	for _, c := range opened {
-		if c.headErr == nil {
-			c.headErr = c.foreign(log)
+	p.Front.Log = log
+	for _, id := range d.segments {
+		c := opened[id]
+		if c.headErr != nil {
+			continue
+		}
+		if e := c.foreign(); e != nil {
+			c.headErr = e
+			p.corrupt(e)
 		}
 	}
 }
 
 // root returns the oldest segment of the log, or nil if it is not there. If
-// FRONT is lost, it is the oldest that has a valid opening, and FRONT is to be
-// written again.
+// FRONT is lost, it is the newest that follows nothing, or else the oldest that has
+// a valid opening, and FRONT is to be written again.
 func (p *Plan) root(d *directory, opened, after map[uint64]*candidate) *candidate {
-	if r := after[0]; r != nil && p.Exists && r.id > p.Front.Newest {
-		p.Front.First = r.first.Base
+	if r := after[0]; r != nil && r.id > p.Front.Newest {
+		if !p.Exists {
+			p.frontFrom(r)
+		}
 		return r
 	}
 	for _, id := range d.segments {
@@ -147,9 +162,28 @@ func (p *Plan) withoutRoot(d *directory, opened, after map[uint64]*candidate) (*
 	return c, nil
 }
 
-// climb judges at and returns what follows it in after, if at is whole.
-func (p *Plan) climb(at *candidate, after map[uint64]*candidate) (*candidate, error) {
-	next := after[at.id]
+// behind judges the segments without a valid opening group that are newer than at,
+// which none with one follows. It returns the one that follows at but for one flipped
+// bit, if nothing proves that it was durable; nil: there is none.
+func (p *Plan) behind(d *directory, at *candidate, opened, after map[uint64]*candidate) (*candidate, error) {
+	for _, id := range d.segments {
+		c := opened[id]
+		if id <= at.id || c.headErr != nil || c.openErr == nil || after[id] != nil {
+			continue
+		}
+		what, err := p.judgeBeyond(d, c)
+		if err != nil {
+			return nil, err
+		}
+		if what == Keep && c.first.Prev.ID == at.id && c.first.Prev.Salt == at.header.Salt {
+			return c, nil
+		}
+	}
+	return nil, nil
+}
+
+// climb judges at and returns next, which follows it if it is not nil, if at is whole.
+func (p *Plan) climb(at, next *candidate, after map[uint64]*candidate) (*candidate, error) {
 	var pin *segment.Pin
 	if next != nil && next.first.Prev.Salt == at.header.Salt {
 		pin = &next.first.Prev
@@ -159,6 +193,13 @@ func (p *Plan) climb(at *candidate, after map[uint64]*candidate) (*candidate, er
 		return nil, err
 	}
 	if pin == nil {
+		whole, err := s.unflip(at.read)
+		if err != nil {
+			return nil, err
+		}
+		if whole != nil {
+			s = whole
+		}
 		p.row(s.facts(), s.damage)
 		if s.ID < p.Front.Newest || next != nil {
 			p.row(Facts{Role: RoleLast, File: FileAbsent}, damaged(nil, segment.Path(p.cfg.Dir, max(s.ID+1, p.Front.Newest))))

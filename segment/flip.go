@@ -10,6 +10,7 @@ import (
 type Flip struct {
 	Off  int64
 	Mask byte // one bit set
+	Byte byte // what stands there with it flipped
 }
 
 // maxFlipData bounds the data in which a flipped bit is looked for: the search
@@ -51,7 +52,7 @@ func flipIn(b []byte, holds func() bool) (Flip, bool) {
 			found := holds()
 			b[i] ^= mask
 			if found {
-				return Flip{Off: int64(i), Mask: mask}, true
+				return Flip{Off: int64(i), Mask: mask, Byte: b[i] ^ mask}, true
 			}
 		}
 	}
@@ -85,7 +86,8 @@ func flipFrame(b []byte, salt uint64, x int64, lsn LSN) (Flip, bool) {
 	if d := s ^ binary.LittleEndian.Uint64(b[frmSum:]); bits.OnesCount64(d) <= 1 {
 		if d != 0 {
 			bit := bits.TrailingZeros64(d)
-			return Flip{Off: int64(frmSum + bit/8), Mask: 1 << (bit % 8)}, true
+			at, mask := frmSum+bit/8, byte(1)<<(bit%8)
+			return Flip{Off: int64(at), Mask: mask, Byte: b[at] ^ mask}, true
 		}
 		padding := b[FrameHeaderSize+n : frameSize(n)] // the sum holds: it can only be there
 		f, ok := flipIn(padding, func() bool { return allZero(padding) })
@@ -100,7 +102,8 @@ func flipFrame(b []byte, salt uint64, x int64, lsn LSN) (Flip, bool) {
 	return f, ok
 }
 
-// Flipped reads r with one bit flipped.
+// Flipped reads r with one bit flipped, or as it is where somebody has flipped it
+// meanwhile.
 type Flipped struct {
 	io.ReaderAt
 	Flip
@@ -110,7 +113,7 @@ type Flipped struct {
 func (f Flipped) ReadAt(p []byte, off int64) (int, error) {
 	n, err := f.ReaderAt.ReadAt(p, off)
 	if at := f.Off - off; at >= 0 && at < int64(n) {
-		p[at] ^= f.Mask
+		p[at] = f.Byte
 	}
 	return n, err
 }

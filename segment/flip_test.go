@@ -21,7 +21,7 @@ func TestAFlippedBitIsFoundAgain(t *testing.T) {
 				continue // it is neither a header nor a frame
 			}
 			for off := p.off; off < p.end; off++ {
-				want := Flip{Off: off, Mask: 1 << (off % 8)}
+				want := Flip{Off: off, Mask: 1 << (off % 8), Byte: b[off]}
 				b[off] ^= want.Mask
 				var sc Scanner
 				_, wrong := scanWith(&sc, b, h, s.w.Off(), s.frames)
@@ -74,7 +74,7 @@ func TestMoreThanAFlippedBitIsNot(t *testing.T) {
 
 // TestFlippedReadsAllButTheBit reads around it in all ways.
 func TestFlippedReadsAllButTheBit(t *testing.T) {
-	r := Flipped{bytes.NewReader([]byte{1, 2, 3, 4}), Flip{Off: 2, Mask: 0x80}}
+	r := Flipped{bytes.NewReader([]byte{1, 2, 3, 4}), Flip{Off: 2, Mask: 0x80, Byte: 0x83}}
 	want := []byte{1, 2, 0x83, 4}
 	for off := range int64(4) {
 		for n := range int64(6) {

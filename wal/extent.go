@@ -95,7 +95,7 @@ func (e *extent) ReadAt(p []byte, off int64) (int, error) {
 	if flips := e.flips.Load(); flips != nil {
 		for _, f := range *flips {
 			if f.Off >= off && f.Off < off+int64(n) {
-				p[f.Off-off] ^= f.Mask
+				p[f.Off-off] = f.Byte // it may have been flipped back meanwhile
 			}
 		}
 	}

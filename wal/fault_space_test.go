@@ -182,3 +182,32 @@ func TestSyncHidesNoLossThatAnotherWasTold(t *testing.T) {
 	require.NoError(t, l.Sync(), "and only once")
 	require.ErrorIs(t, mine.Wait(t.Context()), ErrNoSpace)
 }
+
+// TestALogWithADamagedSlotOfFrontOpensOnAFullDisk in every mode that opens it at all.
+func TestALogWithADamagedSlotOfFrontOpensOnAFullDisk(t *testing.T) {
+	for _, mode := range []RecoveryMode{Strict, PointInTime} {
+		mem := vfs.NewMem()
+		l, err := Open("log", &Options{FS: mem})
+		require.NoError(t, err)
+		_, err = l.Append([]byte("one"))
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+		f, err := mem.Open("log/FRONT", vfs.ReadWrite)
+		require.NoError(t, err)
+		_, err = f.WriteAt([]byte{1}, 4096+2000)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		writes, faulty := 0, vfs.NewFaulty(mem)
+		faulty.Decide(func(c vfs.Call) (vfs.Fault, bool) {
+			if c.Op == vfs.WriteAt && c.Name == "log/FRONT" {
+				writes++ // the first writes the whole slot again
+			}
+			return vfs.Fault{Err: syscall.ENOSPC}, c.Op == vfs.WriteAt && writes > 1
+		})
+		l, err = Open("log", &Options{FS: faulty, Recovery: mode})
+		require.NoError(t, err, mode)
+		require.Greater(t, writes, 1)
+		require.EqualValues(t, 1, l.LastLSN())
+		require.NoError(t, l.Close())
+	}
+}

@@ -214,9 +214,9 @@ func (l *Log) show(plan *recovery.Plan) {
 // proved from now on, and what was cut never comes back.
 func (l *Log) afterRecovery(plan *recovery.Plan) error {
 	return l.exclusive(func(r *round) error {
-		if plan.FrontDue() {
+		if due, must := plan.FrontDue(); due {
 			err := l.writeFront(r, l.lead.written.first, 0)
-			if err != nil && l.opts.Recovery == PointInTime {
+			if err != nil && must {
 				return err
 			}
 			if err != nil {

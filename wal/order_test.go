@@ -160,9 +160,14 @@ func TestReadOnlyLogReadsTheTailThatItShows(t *testing.T) {
 		got, err := v.Read(2, nil)
 		require.NoError(t, err)
 		require.Equal(t, text(2, 0), string(got))
+		r, err := v.NewReader(2)
+		require.NoError(t, err)
 
 		w, err := Open("log", &Options{FS: image, SegmentSize: 1 << 20}) // flips it back, on the disk
 		require.NoError(t, err)
+		defer w.Close()
+		require.True(t, r.Next(), "what the writer did meanwhile is no damage: %v", r.Err())
+		require.Equal(t, text(2, 0), string(r.Record().Data))
 		_, err = w.Append([]byte("third"))
 		require.NoError(t, err)
 		pass(2 * lookEvery)
