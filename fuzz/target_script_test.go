@@ -424,7 +424,7 @@ func (m *model) end() {
 // segments, bit 6 the first LSN, bit 7 whether a recovery is interrupted too.
 func FuzzCrashScript(f *testing.F) {
 	f.Fuzz(func(t *testing.T, how byte, ops []byte, crash []byte) {
-		letters := make([]byte, min(len(ops), 14))
+		letters := make([]byte, min(len(ops), 10))
 		for i := range letters {
 			letters[i] = fuzz.Operations[int(ops[i])%len(fuzz.Operations)]
 		}
@@ -449,7 +449,7 @@ func FuzzCrashScript(f *testing.F) {
 		}
 		p := &tape{crash}
 		checker := fuzz.NewChecker()
-		for n := 0; n < 6 && (n == 0 || !p.done()); n++ {
+		for n := 0; n < 3 && (n == 0 || !p.done()); n++ {
 			at := &points[p.below(len(points))]
 			picks := picksOf(p, at.State)
 			bubble(t, 'c', func(t *testing.T) {
