@@ -176,17 +176,7 @@ func (p *Plan) changes() bool {
 // same reports whether q, of a later examination, found the log that p did, and no bit
 // flipped in it any more. The pin's sums are of all that the log holds.
 func (p *Plan) same(q *Plan) bool {
-	return q.refusal == nil && q.Front == p.Front && slices.Equal(q.Chain, p.Chain) && q.Pin == p.Pin && q.bits() == 0
-}
-
-// bits returns how many bits the repairs flip.
-func (p *Plan) bits() (n int) {
-	for _, s := range p.repairs {
-		if s.kind == stepFlip {
-			n++
-		}
-	}
-	return n
+	return q.refusal == nil && q.Front == p.Front && slices.Equal(q.Chain, p.Chain) && q.Pin == p.Pin && len(q.Report.Flipped) == 0
 }
 
 // rewriteChunk bounds the memory of a rewrite.

@@ -274,9 +274,9 @@ func (p *Plan) noteGivenUp(d *directory, c *candidate) {
 }
 
 // openEarlier opens the segment that pin names; of one that was skipped to only the id
-// is known. proved
-// says that something newer proves it. It returns nil after damage, which it noted,
-// or an error. Without an opening group it is not damaged if nothing proves that.
+// is known. proved says that something newer proves it. It returns nil after damage,
+// which it noted, or an error. Without an opening group it is not damaged if nothing
+// proves that.
 func (p *Plan) openEarlier(d *directory, pin segment.Pin, proved bool) (*candidate, error) {
 	path := segment.Path(p.cfg.Dir, pin.ID)
 	if !d.has(pin.ID) {
