@@ -480,12 +480,17 @@ func recoverDamaged(t *testing.T, d *dirImage, how byte) {
 		refusedDir(t, openErr, left, before, true, false)
 		return
 	}
+	whole := err == nil && plan.Refusal() == nil
+	if forged && !whole { // by a forged length, say, scans and point reads may end a segment elsewhere
+		scanAll(t, l)
+		return
+	}
 	s := lookAt(t, l)
 	require.NotZero(t, s.view.First, "no record has that LSN")
-	if err == nil && plan.Refusal() == nil {
+	if whole {
 		require.NoError(t, s.err, "verify finds nothing, and there should be %d to %d in %v: %s", s.view.First, s.last, l.Segments(), s.report)
 	}
-	isReference(t, left, l, s, err == nil && plan.Refusal() == nil && len(plan.Report.Corruptions) == 0)
+	isReference(t, left, l, s, whole && len(plan.Report.Corruptions) == 0)
 	if !forged {
 		isPrefix(t, b, s, strict)
 	}

@@ -254,6 +254,14 @@ func cannotBeRead(err error) bool {
 // else fails t.
 func lookAt(t *testing.T, l *wal.Log) seen {
 	t.Helper()
+	s := scanAll(t, l)
+	readsAgree(t, l, s)
+	return s
+}
+
+// scanAll is lookAt without point reads.
+func scanAll(t *testing.T, l *wal.Log) seen {
+	t.Helper()
 	s := seen{view: fuzz.View{First: l.FirstLSN()}, last: l.LastLSN(), report: l.Recovery()}
 	if meta := l.Meta(); meta != nil {
 		s.view.Meta, s.view.HasMeta = string(meta), true
@@ -271,6 +279,12 @@ func lookAt(t *testing.T, l *wal.Log) seen {
 	if s.err == nil {
 		require.Equal(t, s.last, s.view.Last())
 	}
+	return s
+}
+
+// readsAgree fails t unless point reads of l return what s has of its records.
+func readsAgree(t *testing.T, l *wal.Log, s seen) {
+	t.Helper()
 	n := wal.LSN(len(s.view.Records))
 	for _, lsn := range []wal.LSN{s.view.First, s.view.First + n/2, s.view.Last(), s.view.Last() + 1, s.last, s.last + 1} {
 		data, err := l.Read(lsn, nil)
@@ -286,7 +300,6 @@ func lookAt(t *testing.T, l *wal.Log) seen {
 			require.True(t, cannotBeRead(err), "read: %v", err)
 		}
 	}
-	return s
 }
 
 // isReference fails t unless every record that l showed is in the file of its segment

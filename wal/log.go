@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -136,15 +137,28 @@ func (l *Log) Meta() []byte {
 // look brings a read-only log up to date with its directory.
 func (l *Log) look() {
 	if l.viewer != nil {
-		l.viewer.look(l, lookEvery)
+		l.looked(l.viewer.look(l, lookEvery))
 	}
 }
 
-// lookAgain is look, however recent the last one was: a read failed, and the writer
-// may have removed the file since.
-func (l *Log) lookAgain() {
-	if l.viewer != nil {
-		l.viewer.look(l, 0)
+// lookAgain is look behind a read that failed with err, however recent the last one was.
+// If a file was gone, it looks until one look succeeds, since the writer that removed it
+// may still be at work.
+func (l *Log) lookAgain(err error) {
+	if l.viewer == nil {
+		return
+	}
+	failed := l.viewer.look(l, 0)
+	for try := 1; failed != nil && errors.Is(err, fs.ErrNotExist) && try < lookTries; try++ {
+		time.Sleep(lookEvery)
+		failed = l.viewer.look(l, 0)
+	}
+	l.looked(failed)
+}
+
+func (l *Log) looked(err error) {
+	if err != nil {
+		l.logger.Warn("wal: the log cannot be read now", "err", err)
 	}
 }
 

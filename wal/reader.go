@@ -200,7 +200,7 @@ func (r *Reader) enter(spent *extent) error {
 // same, in another segment by now.
 func (r *Reader) overtaken(err error) bool {
 	r.at = nil
-	if r.log.lookAgain(); !r.ready() {
+	if r.log.lookAgain(err); !r.ready() {
 		return false
 	}
 	if errors.Is(err, errGone) && !r.log.isClosed() {
@@ -340,25 +340,27 @@ func (l *Log) Read(lsn LSN, dst []byte) ([]byte, error) {
 
 // read is Read, as long as the log is not taken back.
 func (l *Log) read(lsn LSN, dst []byte) ([]byte, error) {
-	if err := l.inRange(lsn); err != nil {
+	for {
+		if err := l.inRange(lsn); err != nil {
+			return dst, err
+		}
+		list := l.segments.Load()
+		data, err := l.readAt(lsn, dst, false)
+		if errors.Is(err, ErrCorrupt) { // the index is a hint: the file itself may know better
+			data, err = l.readAt(lsn, dst, true)
+		}
+		if err == nil {
+			return data, nil
+		}
+		l.lookAgain(err)
+		if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errGone)) && l.segments.Load() != list {
+			continue // the record is elsewhere, or truncated
+		}
+		if gone := l.inRange(lsn); gone != nil { // truncated meanwhile, or closed
+			err = gone
+		}
 		return dst, err
 	}
-	list := l.segments.Load()
-	data, err := l.readAt(lsn, dst, false)
-	if errors.Is(err, ErrCorrupt) { // the index is a hint: the file itself may know better
-		data, err = l.readAt(lsn, dst, true)
-	}
-	if err == nil {
-		return data, nil
-	}
-	l.lookAgain()
-	if gone := l.inRange(lsn); gone != nil { // truncated meanwhile, or closed
-		return dst, gone
-	}
-	if errors.Is(err, fs.ErrNotExist) && l.segments.Load() != list { // a writer has removed it: the record is elsewhere
-		return l.readAt(lsn, dst, false)
-	}
-	return dst, err
 }
 
 // inRange returns an error unless record lsn is retained and visible.

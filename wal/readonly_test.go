@@ -2,6 +2,7 @@ package wal
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"testing"
 	"testing/synctest"
@@ -361,4 +362,64 @@ func TestReadOnlyLogGoesOnInASegmentThatWasReady(t *testing.T) {
 		require.EqualValues(t, 5, w.LastLSN())
 		require.EqualValues(t, 5, r.LastLSN())
 	})
+}
+
+// TestReadOnlyReaderOutlivesTheWriterAtEachCall has the writer truncate at each call that a
+// read makes whose file is gone already: what it then looks at may be gone, too.
+func TestReadOnlyReaderOutlivesTheWriterAtEachCall(t *testing.T) {
+	for what, truncate := range map[string]func(l *testLog){
+		"front":        func(l *testLog) { l.truncateFront(l.Segments()[len(l.Segments())-2].First) },
+		"front to end": func(l *testLog) { l.truncateFront(l.LastLSN() + 1) },
+		"back":         func(l *testLog) { l.truncateBack(l.Segments()[4].First) },
+		"reset up":     func(l *testLog) { l.reset(100_000) },
+		"reset down":   func(l *testLog) { l.reset(1) },
+	} {
+		for _, read := range []string{"Read", "Next"} {
+			t.Run(what+", "+read, func(t *testing.T) {
+				calls := 1
+				for at := 0; at <= calls; at++ {
+					synctest.Test(t, func(t *testing.T) { calls = readWhile(t, at, truncate, read == "Next") })
+				}
+				require.Greater(t, calls, 20)
+			})
+		}
+	}
+}
+
+// readWhile reads a record of a read-only log whose file was removed after the log looked
+// last. At the reader's call at the writer truncates. It returns how many calls the reader
+// made.
+func readWhile(t *testing.T, at int, truncate func(l *testLog), next bool) int {
+	w := open(t, Options{SegmentSize: small}).fillSegments(6)
+	lsn := w.Segments()[1].First + 3
+	calls := -1
+	v := openAt(t, w.dir, Options{ReadOnly: true, FS: vfs.Wrap(w.opts.FS, func(c vfs.Call, do func(int) (int, error)) (int, error) {
+		if calls >= 0 {
+			if calls++; calls == at {
+				truncate(w)
+				synctest.Wait() // the files are removed
+			}
+		}
+		return do(int(c.Size))
+	})})
+	r, err := v.NewReader(lsn)
+	require.NoError(t, err)
+	w.fillSegments(10)
+	w.truncateFront(w.Segments()[3].First)
+	synctest.Wait()
+	calls = 0
+	if next {
+		for r.Next() {
+			require.Equal(t, text(r.Record().LSN, 0), string(r.Record().Data))
+		}
+		err = r.Err()
+	} else {
+		_, err = v.Read(lsn, nil)
+	}
+	n := calls
+	calls = -1
+	require.True(t, errors.Is(err, ErrTruncated) || errors.Is(err, ErrRewound) || errors.Is(err, ErrNotFound), "call %d of %d: %v", at, n, err)
+	require.NoError(t, v.Close())
+	w.close()
+	return n
 }

@@ -2,7 +2,6 @@ package wal
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -97,8 +96,10 @@ func (v *viewer) note(s sight, plan *recovery.Plan) {
 	v.saw, v.was = s, time.Now()
 }
 
-// lookEvery is how long one look counts as now.
-const lookEvery = time.Millisecond
+const (
+	lookEvery = time.Millisecond // how long one look counts as now
+	lookTries = 50               // how often, a lookEvery apart, for a file that is gone
+)
 
 func openViewer(dir string, o Options) (*Log, error) {
 	v := &viewer{cfg: recovery.Config{FS: o.FS, Dir: dir, Mode: o.Recovery, ExpectLSN: o.ExpectLSN, Live: true}}
@@ -125,28 +126,33 @@ func openViewer(dir string, o Options) (*Log, error) {
 	return l, nil
 }
 
-// look brings l up to date, unless the last look is more recent than that. What cannot
-// be read now is left as it was: a read of it says why.
-func (v *viewer) look(l *Log, recent time.Duration) {
+// look brings l up to date, unless the last look is more recent than that. If it returns
+// an error, l is left as it was: the log cannot be read now, or the writer was at work on
+// what was looked at.
+func (v *viewer) look(l *Log, recent time.Duration) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if l.ended.Load() || time.Since(v.was) < recent {
-		return
+		return nil
 	}
 	now, err := v.glance()
 	if err == nil && v.still(now) {
 		v.was = time.Now()
-		return
+		return nil
 	}
 	plan, err := recovery.Examine(v.cfg)
-	if err != nil || plan.Refusal() != nil || !plan.Exists {
-		l.logger.Warn("wal: the log cannot be read now", "err", errors.Join(err, refusalOf(plan)))
-		return
+	switch {
+	case err != nil:
+		return err
+	case plan.Refusal() != nil:
+		return plan.Refusal()
+	case !plan.Exists:
+		return fs.ErrNotExist
 	}
 	old, last := *l.segments.Load(), LSN(l.last.Load())
 	next, err := rewoundTo(l, old, plan, last)
 	if err != nil { // the writer may have removed what is to be compared
-		return
+		return err
 	}
 	v.note(now, plan)
 	if next <= last {
@@ -162,6 +168,7 @@ func (v *viewer) look(l *Log, recent time.Duration) {
 		}
 	}
 	l.news.fire()
+	return nil
 }
 
 // show makes visible what plan found. Segments that are still there stay open,
@@ -196,13 +203,6 @@ func (v *viewer) show(l *Log, old []*extent, plan *recovery.Plan) {
 	}
 	l.durable.Store(uint64(plan.Report.Durable))
 	l.last.Store(uint64(plan.Next - 1))
-}
-
-func refusalOf(p *recovery.Plan) error {
-	if p == nil {
-		return nil
-	}
-	return p.Refusal()
 }
 
 // rewoundTo returns the LSN of the first record that was in the log when its
