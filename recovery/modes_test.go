@@ -429,6 +429,7 @@ func TestFrontThatContradictsTheSegmentsIsCorrupt(t *testing.T) {
 		"oldest 0":                  func(f *segment.Front) { f.Oldest = 0 },
 		"oldest above the newest":   func(f *segment.Front) { f.Oldest = 2 },
 		"newest beyond every other": func(f *segment.Front) { f.Newest = segment.MaxID },
+		"trimmed beyond them":       func(f *segment.Front) { f.Trimmed = segment.MaxID },
 	} {
 		d := newDir(t)
 		d.root(1, 5, 2).sync().mark()
@@ -442,6 +443,17 @@ func TestFrontThatContradictsTheSegmentsIsCorrupt(t *testing.T) {
 		require.Len(t, p.Report.Corruptions, 1, what)
 		require.Equal(t, []LSN{5, 6}, []LSN{p.Report.First, p.Report.Last}, what)
 	}
+}
+
+// TestNextSegmentIsNotTheOneThatFrontCallsTrimmed, of which the file may have been given up
+// since: the length that FRONT names is not that of another file.
+func TestNextSegmentIsNotTheOneThatFrontCallsTrimmed(t *testing.T) {
+	d := newDir(t)
+	d.root(1, 5, 2).sync().mark()
+	d.changeFront(func(f *segment.Front) { f.Trimmed, f.Length = 2, 1<<20 })
+	p := d.plan(Strict)
+	require.Nil(t, p.Refusal())
+	require.EqualValues(t, 3, p.NextID)
 }
 
 // TestPointInTimeMakesUpFrontFromASegmentWithAFlippedBit in its opening group.

@@ -151,7 +151,7 @@ func examine(cfg Config) (*Plan, error) {
 		}
 		return p, nil
 	}
-	if p.NextID = max(p.NextID, p.Front.Newest+1); p.NextID > segment.MaxID {
+	if p.NextID = max(p.NextID, p.Front.Newest+1, p.Front.Trimmed+1); p.NextID > segment.MaxID {
 		return nil, fmt.Errorf("recovery: %s: no id is left behind it: %w", segment.Path(cfg.Dir, d.highest()), fs.ErrInvalid)
 	}
 	if cfg.Mode == PointInTime {
@@ -249,9 +249,9 @@ func (p *Plan) readFront(d *directory) error {
 	if err != nil {
 		return err
 	}
-	if front.First == 0 || front.Oldest == 0 || front.Oldest > max(1, front.Newest) || front.Newest >= segment.MaxID {
-		p.corrupt(&segment.CorruptError{Path: path, Reason: fmt.Sprintf("it contradicts itself: first LSN %d, oldest segment %d, newest %d",
-			front.First, front.Oldest, front.Newest)})
+	if front.First == 0 || front.Oldest == 0 || front.Oldest > max(1, front.Newest) || max(front.Newest, front.Trimmed) >= segment.MaxID {
+		p.corrupt(&segment.CorruptError{Path: path, Reason: fmt.Sprintf("it contradicts itself: first LSN %d, oldest segment %d, newest %d, trimmed %d",
+			front.First, front.Oldest, front.Newest, front.Trimmed)})
 		return nil
 	}
 	p.Exists, p.Front = true, front

@@ -247,6 +247,8 @@
 //	88    -           4000      zero
 //	4088  sum         u64       H(bytes 0 to 4087 || offset of the slot as u64)
 //
+// A new segment gets an id above those that are there, newest and trimmed.
+//
 // A log exists when FRONT does. A chain that ends at a segment without
 // predecessor whose id is above newest begins with the base of that segment;
 // any other begins with first.
