@@ -32,15 +32,15 @@ parts() {
 
 # command prints what a part runs.
 command() {
-	local test='go test -count=1 -timeout 0 -v -scale long'
+	local long='-count=1 -timeout 0 -v -scale long' # behind the package, since go test does not know the last
 	case $1 in
-	crash-*) echo "$test -run EveryCrashState -states 1250000 -part ${1#*-}/$crashes ./fuzz" ;;
-	nested) echo "$test -run RecoveryMayCrash -nested 1000000 ./fuzz" ;;
-	faults) echo "$test -run EveryFailingCall ./wal" ;;
-	lost-syncs) echo "$test -run WhatOpenHandsOut ./wal" ;;
-	kills) echo "$test -run KilledProcesses ./fuzz/kill" ;;
+	crash-*) echo "go test ./fuzz $long -run EveryCrashState -states 1250000 -part ${1#*-}/$crashes" ;;
+	nested) echo "go test ./fuzz $long -run RecoveryMayCrash -nested 1000000" ;;
+	faults) echo "go test ./wal $long -run EveryFailingCall" ;;
+	lost-syncs) echo "go test ./wal $long -run WhatOpenHandsOut" ;;
+	kills) echo "go test ./fuzz/kill $long -run KilledProcesses" ;;
 	mutants) echo 'go run ./fuzz/mutants' ;;
-	power-*) echo "go test -count=1 -timeout 0 -v -run PowerCutLosesNothing ./fuzz/kill -powercut -cuts 500 -powerfs ${1#*-}" ;;
+	power-*) echo "go test ./fuzz/kill -count=1 -timeout 0 -v -run PowerCutLosesNothing -powercut -cuts 500 -powerfs ${1#*-}" ;;
 	soak) echo 'go run ./fuzz/soak -for 2h' ;;
 	fuzz-FuzzDifferential) echo 'fuzz/run-targets.sh 1000000x FuzzDifferential' ;;
 	fuzz-*)
