@@ -17,6 +17,7 @@ type stepKind uint8
 const (
 	stepRewrite stepKind = iota // write [from, to) of the file again, and sync it
 	stepFlip                    // write the byte of flip, and sync it
+	stepSync                    // sync the file, which is shorter than it was made
 	stepRemove                  // remove the file
 	stepAside                   // rename the file, so that it is no segment's any more
 	stepSyncDir
@@ -37,6 +38,8 @@ func (s step) String() string {
 		return fmt.Sprintf("write %s from %d to %d again", s.name, s.from, s.to)
 	case stepFlip:
 		return fmt.Sprintf("flip bit %#x of %s at %d back", s.flip.Mask, s.name, s.from)
+	case stepSync:
+		return "sync " + s.name + ", which was cut"
 	case stepRemove:
 		return "remove " + s.name
 	case stepAside:
@@ -115,9 +118,10 @@ func (p *Plan) apply(s step) error {
 	if err != nil {
 		return err
 	}
-	if s.kind == stepFlip {
+	switch s.kind {
+	case stepFlip:
 		_, err = file.WriteAt([]byte{s.flip.Byte}, s.flip.Off) // not what stands there with a bit flipped: that may be another by now
-	} else {
+	case stepRewrite:
 		err = rewrite(file, s.from, s.to)
 	}
 	if err == nil {

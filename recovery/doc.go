@@ -71,7 +71,9 @@
 // Applications Recover from fsync Failures?, USENIX ATC 2020). What no
 // watermark, seal or opening proves is written again as it was verified, and
 // synced, before anyone is given it. And since such a page may be dropped between
-// two reads of it, all is examined once more then ([Settle]).
+// two reads of it, all is examined once more then ([Settle]). The size of a file is
+// no page: where the last segment was cut for want of space, its file is synced, since
+// the process may have died before it did that.
 //
 // Recovery may be interrupted at any call and gives the same result when it is
 // run again. Only [Inspect] and [Report] are covered by the promise of version

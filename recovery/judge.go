@@ -349,6 +349,11 @@ func (p *Plan) accept(s *Scan) {
 	r.LostFrom, r.LostTo = from, max(r.LostTo, to)
 	p.rewrite(s)
 	if tail == TailClean {
+		if s.Size < s.Header.Size && !s.Closed && !p.Renew {
+			// It was cut for want of space. The sync of that may have failed, or may never
+			// have been, and then a crash would bring back what was cut.
+			p.repairs = append(p.repairs, step{kind: stepSync, name: segment.Name(s.ID)})
+		}
 		return
 	}
 	r.Tail, r.CutPath, r.CutAt, r.CutBytes = tail, s.Path, s.End, max(0, s.claims.Used-s.End)

@@ -164,6 +164,40 @@ func TestWriteWithoutSpaceIsTakenBack(t *testing.T) {
 	}
 }
 
+// TestCutThatWasNotSyncedIsMadeDurable has a write fail although all of it is there, and
+// the process end when the file was cut and that not synced: what the next Open does not
+// show stays away.
+func TestCutThatWasNotSyncedIsMadeDurable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := vfs.NewCrash(512)
+		full, cut := false, false
+		l := openOn(t, vfs.Wrap(c, func(call vfs.Call, do func(int) (int, error)) (int, error) {
+			switch cut = cut || call.Op == vfs.Truncate; {
+			case full && call.Op == vfs.WriteAt && isSegment(call):
+				full = false
+				n, _ := do(int(call.Size))
+				return n, syscall.ENOSPC
+			case cut && call.Op == vfs.Sync:
+				return 0, syscall.EIO
+			}
+			return do(int(call.Size))
+		}))
+		requireAppend(t, l, "one")
+		require.NoError(t, l.Sync()) // and nothing needs to be written again
+		full = true
+		_, err := l.Append([]byte(strings.Repeat("-", 1000)))
+		require.ErrorIs(t, err, ErrUnknownOutcome)
+		require.True(t, cut)
+		_ = l.Close() // it has failed
+		requireHolds(t, openOn(t, c), 1, "one")
+		state := c.State()
+		state.Each(100, 1, func(picks []int) bool {
+			requireHolds(t, openOn(t, state.Image(picks)), 1, "one")
+			return true
+		})
+	})
+}
+
 // TestSyncHidesNoLossThatAnotherWasTold: a Sync that began behind an append does not
 // succeed if that append was thrown away, whoever else was told of the loss.
 func TestSyncHidesNoLossThatAnotherWasTold(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
 )
 
 // openOn opens the log on fsys, in segments of MinSegmentSize.
@@ -49,7 +50,9 @@ func requireHolds(t *testing.T, l *Log, first LSN, records ...string) {
 }
 
 // isSegmentSync matches syncs of segments that have their name.
-func isSegmentSync(c vfs.Call) bool { return c.Op == vfs.Sync && strings.HasSuffix(c.Name, ".seg") }
+func isSegmentSync(c vfs.Call) bool { return c.Op == vfs.Sync && isSegment(c) }
+
+func isSegment(c vfs.Call) bool { return strings.HasSuffix(c.Name, segment.Ext) }
 
 func TestFailedSyncEndsTheLog(t *testing.T) {
 	for _, cause := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT} {
