@@ -3,6 +3,7 @@ package wal
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -170,24 +171,26 @@ func TestWriteWithoutSpaceIsTakenBack(t *testing.T) {
 func TestCutThatWasNotSyncedIsMadeDurable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := vfs.NewCrash(512)
-		full, cut := false, false
+		var full, cut atomic.Bool
 		l := openOn(t, vfs.Wrap(c, func(call vfs.Call, do func(int) (int, error)) (int, error) {
-			switch cut = cut || call.Op == vfs.Truncate; {
-			case full && call.Op == vfs.WriteAt && isSegment(call):
-				full = false
+			if call.Op == vfs.Truncate {
+				cut.Store(true)
+			}
+			switch {
+			case call.Op == vfs.WriteAt && isSegment(call) && full.CompareAndSwap(true, false):
 				n, _ := do(int(call.Size))
 				return n, syscall.ENOSPC
-			case cut && call.Op == vfs.Sync:
+			case call.Op == vfs.Sync && cut.Load():
 				return 0, syscall.EIO
 			}
 			return do(int(call.Size))
 		}))
 		requireAppend(t, l, "one")
 		require.NoError(t, l.Sync()) // and nothing needs to be written again
-		full = true
+		full.Store(true)
 		_, err := l.Append([]byte(strings.Repeat("-", 1000)))
 		require.ErrorIs(t, err, ErrUnknownOutcome)
-		require.True(t, cut)
+		require.True(t, cut.Load())
 		_ = l.Close() // it has failed
 		requireHolds(t, openOn(t, c), 1, "one")
 		state := c.State()
