@@ -6,7 +6,7 @@
 #	fuzz/long.sh LOG crash-1 mutants  # those named
 #	fuzz/long.sh LOG -l               # name the parts
 #
-# Each part adds to LOG its command, the commit, what it printed last and how long it took;
+# Each part adds to LOG its command, the commit, what it printed last and what it took;
 # a line that begins with "ok" says that it passed. What a part has shown holds as long as
 # the code of the log stays as it is. The power cuts need root, and are parts of their own.
 set -euo pipefail
@@ -22,9 +22,9 @@ readonly disks='ext4-ordered ext4-writeback ext4-journal ext4-fast-commit ext4-n
 
 parts() {
 	local i
+	echo faults; echo lost-syncs; echo nested; echo kills; echo mutants # soon done
 	for i in $directories; do echo "fuzz-$i"; done
 	for ((i = 1; i <= crashes; i++)); do echo "crash-$i"; done
-	echo nested; echo faults; echo lost-syncs; echo kills; echo mutants
 	for i in $disks; do echo "power-$i"; done
 	for i in $codecs; do echo "fuzz-$i"; done
 	echo soak
@@ -56,6 +56,15 @@ command() {
 	esac
 }
 
+# cpu prints the seconds of CPU time that all parts took so far.
+cpu() {
+	local stat
+	stat=$(</proc/$$/stat)
+	# shellcheck disable=SC2086
+	set -- ${stat##*) }
+	echo $(((${14} + ${15}) / $(getconf CLK_TCK)))
+}
+
 if [ "${1:-}" = -l ]; then
 	parts
 	exit
@@ -70,11 +79,11 @@ out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 for part in "$@"; do
 	cmd=$(command "$part")
-	began=$SECONDS status=ok
+	began=$SECONDS used=$(cpu) status=ok
 	printf '\n-- %s: commit %s, %s\n$ %s\n' "$part" "$commit" "$(date -u '+%F %T')" "$cmd" >>"$log"
 	$cmd >"$out" 2>&1 || status=FAILED
 	lines=12
 	[ $status = ok ] || lines=200
 	grep -av '^=== \|^ *--- PASS' "$out" | tail -n $lines | cut -c1-2000 >>"$log"
-	printf '%s %s after %d s\n' $status "$part" $((SECONDS - began)) | tee -a "$log"
+	printf '%s %s after %d s, %d s of CPU\n' $status "$part" $((SECONDS - began)) $(($(cpu) - used)) | tee -a "$log"
 done
