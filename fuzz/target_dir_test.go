@@ -498,6 +498,9 @@ func recoverDamaged(t *testing.T, d *dirImage, how byte) {
 		require.True(t, forged)
 		return
 	}
+	if forged && plan.NextID > segment.MaxID-8 { // FRONT knows of an id behind which few are left
+		return
+	}
 	goesOn(t, left, l, s, how>>4)
 }
 

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -162,6 +163,7 @@ func (m *model) step(p *tape) {
 	case op == 20:
 		m.did("idle")
 		pass(time.Duration(1+p.below(400)) * time.Millisecond)
+		synctest.Wait() // something may be due in this very moment
 	case op == 21:
 		m.did("close")
 		require.NoError(m, m.log.Close())
