@@ -26,7 +26,8 @@ const core = "wal wal/waltest recovery segment index internal/vfs internal/vfs/v
 var diagram = []struct{ pkg, imports string }{
 	{"cmd/walctl", "wal recovery segment internal/vfs"},
 	{"examples/kv", "wal"},
-	{"bench", "wal internal/vfs"},
+	{"bench", "bench/load wal internal/vfs"},
+	{"bench/load", "wal"},
 	{"fuzz/soak", "wal segment internal/vfs"},
 	{"fuzz", core},
 	{"fuzz/kill", "wal segment internal/vfs"},

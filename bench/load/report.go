@@ -1,0 +1,142 @@
+package load
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Report is what a [Plan] measured.
+type Report struct {
+	Machine  string
+	When     time.Time
+	For      time.Duration // of each target in a round
+	Targets  []string      // the first is the one that the others are compared with
+	Gaps     map[string][]string
+	Measured []Measured
+}
+
+// JSON writes all of it.
+func (r *Report) JSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "\t")
+	return e.Encode(r)
+}
+
+// Kept returns the rounds that count: those in which the raw loop was steady, or all if
+// it was in none.
+func (m Measured) Kept() []Round {
+	var kept []Round
+	for _, r := range m.Rounds {
+		if r.Steady() {
+			kept = append(kept, r)
+		}
+	}
+	if len(kept) == 0 {
+		return m.Rounds
+	}
+	return kept
+}
+
+// Median returns the median over the rounds that count of what f says of the target's
+// result, and whether there is one.
+func (m Measured) Median(target string, f func(Round, Result) float64) (float64, bool) {
+	var v []float64
+	for _, r := range m.Kept() {
+		if res, ok := r.Results[target]; ok {
+			v = append(v, f(r, res))
+		}
+	}
+	return median(v), len(v) > 0
+}
+
+// Text writes a table for each workload: the medians over the rounds, and of the ratios
+// within each round.
+func (r *Report) Text(w io.Writer) error {
+	fmt.Fprintf(w, "%s\n%s, %v a target and round\n", r.Machine, r.When.Format(time.DateTime), r.For)
+	for _, m := range r.Measured {
+		if err := r.table(w, m); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(w)
+	for _, t := range r.Targets {
+		if gaps := r.Gaps[t]; len(gaps) > 0 {
+			fmt.Fprintf(w, "%s: %s\n", t, strings.Join(gaps, "; "))
+		}
+	}
+	return nil
+}
+
+// table writes what was seen of one workload.
+func (r *Report) table(w io.Writer, m Measured) error {
+	fmt.Fprintf(w, "\n%s (%d of %d rounds count)\n", m.Workload, len(m.Kept()), len(m.Rounds))
+	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "\trecords/s\tof raw\tto first\tp50\tp99\tp99.9\tmax\tper flush\tCPU s/M\tallocs\tRSS MiB\tdisk B/B\tdevice B/B\t")
+	limited := false
+	for _, name := range r.Targets {
+		med := func(f func(Result) float64) float64 {
+			v, _ := m.Median(name, func(_ Round, res Result) float64 { return f(res) })
+			return v
+		}
+		rate, ok := m.Median(name, func(_ Round, res Result) float64 { return res.Rate() })
+		if !ok {
+			fmt.Fprintf(t, "%s\t%s\t\n", name, m.Left[name])
+			continue
+		}
+		ofRaw, _ := m.Median(name, func(round Round, res Result) float64 {
+			if round.limit() == 0 {
+				return 0
+			}
+			limited = true
+			return res.Rate() / round.limit()
+		})
+		toFirst, _ := m.Median(name, func(round Round, res Result) float64 {
+			return res.Rate() / round.Results[r.Targets[0]].Rate()
+		})
+		us := func(f func(Latency) time.Duration) string {
+			return micros(med(func(res Result) float64 { return float64(f(res.Latency)) }))
+		}
+		fmt.Fprintf(t, "%s\t%.0f\t%s\t%.2f\t%s\t%s\t%s\t%s\t%.1f\t%.2f\t%.2f\t%.0f\t%s\t%s\t\n", name, rate, ratio(ofRaw), toFirst,
+			us(func(l Latency) time.Duration { return l.P50 }), us(func(l Latency) time.Duration { return l.P99 }),
+			us(func(l Latency) time.Duration { return l.P999 }), us(func(l Latency) time.Duration { return l.Max }),
+			med(Result.PerFlush),
+			med(func(res Result) float64 { return res.CPU.Seconds() / float64(res.Records) * 1e6 }),
+			med(func(res Result) float64 { return float64(res.Allocs) / float64(res.Records) }),
+			med(func(res Result) float64 { return float64(res.Resident) / (1 << 20) }),
+			ratio(med(func(res Result) float64 { return perByte(res.OnDisk, res) })),
+			ratio(med(func(res Result) float64 { return perByte(int64(res.Disk.Sectors)*512, res) })))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if limited {
+		raw, _ := m.Median(r.Targets[0], func(round Round, _ Result) float64 { return round.limit() })
+		fmt.Fprintf(w, "raw: %.0f records/s\n", raw)
+	}
+	return nil
+}
+
+func perByte(n int64, r Result) float64 {
+	if r.Bytes == 0 {
+		return 0
+	}
+	return float64(n) / float64(r.Bytes)
+}
+
+func ratio(v float64) string {
+	if v == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", v)
+}
+
+func micros(ns float64) string {
+	if ns == 0 {
+		return "-"
+	}
+	return time.Duration(ns).Round(100 * time.Nanosecond).String()
+}

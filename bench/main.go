@@ -1,0 +1,25 @@
+// Command bench measures Tidemark on this machine:
+//
+//	go run ./bench -dir DIR -run 'durable, (1|64) goroutine' -rounds 7 -for 5s
+//
+// DIR is on the file system to be measured. The rivals are measured in the same rounds
+// by the command in bench/peers, which is a module of its own.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+
+	"github.com/seed3918b8df/tidemark/bench/load"
+	"github.com/seed3918b8df/tidemark/wal"
+)
+
+func main() {
+	c := load.Flags(flag.CommandLine)
+	flag.Parse()
+	if err := c.Run(os.Stdout, load.Tidemark("tidemark", wal.Options{})); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
