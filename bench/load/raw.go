@@ -14,7 +14,7 @@ import (
 const rawFrame = 16
 
 // rawSize is how large the file of a raw loop is; it is written again from its start.
-const rawSize = 64 << 20
+var rawSize int64 = 64 << 20 // smaller in tests
 
 // RawSync writes n frames of size bytes in one call to a file that was written before,
 // syncs its data, and so on. It returns frames a second.

@@ -1,6 +1,6 @@
 module github.com/seed3918b8df/tidemark/bench/peers
 
-go 1.26.7
+go 1.26.0
 
 replace github.com/seed3918b8df/tidemark => ../..
 
@@ -8,7 +8,7 @@ require (
 	github.com/cockroachdb/pebble/v2 v2.1.7
 	github.com/hashicorp/raft v1.4.0
 	github.com/hashicorp/raft-wal v0.4.0
-	github.com/prometheus/prometheus v0.316.0
+	github.com/prometheus/prometheus v0.313.0
 	github.com/seed3918b8df/tidemark v0.0.0-00010101000000-000000000000
 	github.com/tidwall/wal v1.2.1
 	go.etcd.io/etcd/server/v3 v3.6.6
