@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 	raftwal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
 
 	"github.com/seed3918b8df/tidemark/bench/load"
 )
@@ -16,19 +18,21 @@ func raftWAL() load.Target {
 		Name: "raft-wal",
 		Gaps: []string{"reads verify no checksum", "one checksum for a batch", "segments are listed in a BoltDB"},
 		Open: func(dir string, o load.Options) (load.Log, error) {
-			w, err := raftwal.Open(dir, raftwal.WithSegmentSize(int(segmentSize(o))))
+			meta := new(metadb.BoltMetaDB)
+			w, err := raftwal.Open(dir, raftwal.WithSegmentSize(int(segmentSize(o))), raftwal.WithMetaStore(meta))
 			if err != nil {
 				return nil, err
 			}
 			last, err := w.LastIndex()
-			return &raftLog{w: w, next: last}, err
+			return &raftLog{w: w, meta: meta, next: last}, err
 		},
 		AlwaysSyncs: true,
 	}
 }
 
 type raftLog struct {
-	w *raftwal.WAL
+	w    *raftwal.WAL
+	meta *metadb.BoltMetaDB // Close of w leaves it open, and locked
 
 	mu   sync.Mutex
 	next uint64
@@ -75,4 +79,4 @@ func (l *raftLog) Read(n uint64, dst []byte) ([]byte, error) {
 
 func (l *raftLog) TruncateFront(n uint64) error { return l.w.DeleteRange(1, n) }
 
-func (l *raftLog) Close() error { return l.w.Close() }
+func (l *raftLog) Close() error { return errors.Join(l.w.Close(), l.meta.Close()) }
