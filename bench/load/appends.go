@@ -1,9 +1,12 @@
 package load
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -55,21 +58,32 @@ func (r *Running) reopen() (took time.Duration, err error) {
 	return time.Since(start), err
 }
 
-// payload hands out records of bytes that nothing compresses.
+// payload hands out records of bytes that nothing compresses. All clients read them from
+// the same memory, which is in the processor's cache, as what was just made is.
 type payload struct {
 	rng  *rand.Rand
 	pool []byte
 }
 
 func newPayload(seed uint64, client, largest int) *payload {
-	p := &payload{rng: rand.New(rand.NewPCG(seed, uint64(client)+1)), pool: make([]byte, largest+1<<16)}
-	for i := 0; i+8 <= len(p.pool); i += 8 {
-		v := p.rng.Uint64()
-		for k := range 8 {
-			p.pool[i+k] = byte(v >> (8 * k))
-		}
+	return &payload{rng: rand.New(rand.NewPCG(seed, uint64(client)+1)), pool: poolOf(largest + 64<<10)}
+}
+
+// pool is random; poolOf returns n bytes of it at least.
+var pool struct {
+	sync.Mutex
+	bytes []byte
+}
+
+func poolOf(n int) []byte {
+	pool.Lock()
+	defer pool.Unlock()
+	if len(pool.bytes) < n {
+		rng := rand.NewChaCha8([32]byte{1})
+		pool.bytes = make([]byte, n)
+		_, _ = rng.Read(pool.bytes) // it does not fail
 	}
-	return p
+	return pool.bytes[:n]
 }
 
 // next returns size bytes, which are valid until the next call.
@@ -147,6 +161,46 @@ func Rotation(n, size int, segment int64) Workload {
 	w.Name = fmt.Sprintf("%s, segments of %s", w.Name, bytesOf(int(segment)))
 	w.Options.SegmentSize = segment
 	return w
+}
+
+// Neighbour is Durable beside a program that writes and syncs files of its own on the same
+// file system, 1 MiB at a time and without a pause.
+func Neighbour(n, size int) Workload {
+	w := Durable(n, size)
+	w.Name += ", beside another writer"
+	w.Limit = nil // the disk is not there for one alone
+	w.Run = func(r *Running) (Result, error) {
+		file, err := os.Create(r.Dir + ".neighbour")
+		if err != nil {
+			return Result{}, err
+		}
+		defer remove(file)
+		stop, ended := make(chan struct{}), make(chan error, 1)
+		go func() { ended <- writeAndSync(file, stop) }()
+		res, err := closedLoop(r, n, size, fixed(size))
+		close(stop)
+		return res, errors.Join(err, <-ended)
+	}
+	return w
+}
+
+// writeAndSync writes to file until stop is closed.
+func writeAndSync(file *os.File, stop <-chan struct{}) error {
+	b := poolOf(1 << 20)[:1<<20]
+	for off := int64(0); ; off = (off + int64(len(b))) % rawSize {
+		select {
+		case <-stop:
+			return nil
+		default:
+		}
+		_, err := file.WriteAt(b, off)
+		if err == nil {
+			err = file.Sync()
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // Relaxed has one goroutine append records that need not be durable.
@@ -231,6 +285,36 @@ func Window(window, size int) Workload {
 					}
 				}
 				return n, n * int64(size), []*samples{s}, nil
+			}
+			if _, _, _, err := run(r.For / warmUp); err != nil {
+				return Result{}, err
+			}
+			return measured(r.Dir, func() (int64, int64, []*samples, error) { return run(r.For) })
+		},
+	}
+}
+
+// Ordered has one goroutine append records that nobody waits for and that need not be
+// durable: what an append costs besides the disk.
+func Ordered(size int) Workload {
+	return Workload{
+		Name:     fmt.Sprintf("async, never waited for, %s", bytesOf(size)),
+		Options:  Options{Relaxed: true},
+		Buffered: true,
+		Lacks:    func(l Log) string { return lacks[Orderer](l, "waits for each append") },
+		Run: func(r *Running) (Result, error) {
+			log := r.Log.(Orderer)
+			p := newPayload(r.Seed, 0, size)
+			run := func(d time.Duration) (int64, int64, []*samples, error) {
+				var n int64
+				end := time.Now().Add(d)
+				for n%64 != 0 || time.Now().Before(end) {
+					if err := log.Order(p.next(size)); err != nil {
+						return n, 0, nil, err
+					}
+					n++
+				}
+				return n, n * int64(size), nil, nil
 			}
 			if _, _, _, err := run(r.For / warmUp); err != nil {
 				return Result{}, err

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"runtime/pprof"
+	"strings"
 	"time"
 )
 
@@ -17,6 +19,8 @@ type Command struct {
 	rounds *int
 	length *time.Duration
 	json   *string
+	from   *string
+	cpu    *string
 	list   *bool
 }
 
@@ -29,20 +33,30 @@ func Flags(set *flag.FlagSet) *Command {
 		rounds: set.Int("rounds", 7, "how often each target does each workload"),
 		length: set.Duration("for", 5*time.Second, "how long each time, after a warm-up of a fifth of it"),
 		json:   set.String("json", "", "write every round to this file too"),
+		from:   set.String("from", "", "measure nothing, and report what -json wrote to these files, separated by commas"),
+		cpu:    set.String("cpuprofile", "", "write a profile of all that is run to this file"),
 		list:   set.Bool("list", false, "list the workloads and the targets, and measure nothing"),
 	}
 }
 
 // Run measures the targets as the flags ask for, the first of which the others are
-// compared with, and writes the report to w.
-func (c *Command) Run(w io.Writer, first Target, others ...Target) error {
+// compared with, and writes the report to w. It returns nil for it if the flags ask for a
+// list.
+func (c *Command) Run(w io.Writer, first Target, others ...Target) (*Report, error) {
+	if *c.from != "" {
+		rep, err := Read(strings.Split(*c.from, ",")...)
+		if err != nil {
+			return nil, err
+		}
+		return rep, rep.Text(w)
+	}
 	workloads, err := matching(*c.run, Standard(), func(w Workload) string { return w.Name })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	others, err = matching(*c.only, others, func(t Target) string { return t.Name })
 	if err != nil {
-		return err
+		return nil, err
 	}
 	targets := append([]Target{first}, others...)
 	if *c.list {
@@ -52,27 +66,38 @@ func (c *Command) Run(w io.Writer, first Target, others ...Target) error {
 		for _, t := range targets {
 			fmt.Fprintln(w, "target", t.Name, t.Gaps)
 		}
-		return nil
+		return nil, nil
+	}
+	if *c.cpu != "" {
+		file, err := os.Create(*c.cpu)
+		if err != nil {
+			return nil, err
+		}
+		defer file.Close()
+		if err := pprof.StartCPUProfile(file); err != nil {
+			return nil, err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	rep, err := Run(Plan{Dir: *c.dir, Targets: targets, Workloads: workloads, Rounds: *c.rounds, For: *c.length,
 		Seed: uint64(time.Now().UnixNano()), Progress: os.Stderr})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if *c.json != "" {
 		file, err := os.Create(*c.json)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		err = rep.JSON(file)
 		if cerr := file.Close(); err == nil {
 			err = cerr
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return rep.Text(w)
+	return rep, rep.Text(w)
 }
 
 // matching returns those of list of which the name matches.

@@ -42,6 +42,11 @@ func (t *tidemark) AppendBatch(data [][]byte) error {
 	return err
 }
 
+func (t *tidemark) Order(data []byte) error {
+	_, err := t.log.AppendAsync(data)
+	return err
+}
+
 func (t *tidemark) Slots(n int) { t.slots = make([]wal.Pending, n) }
 
 func (t *tidemark) AppendAsync(slot int, data []byte) (err error) {

@@ -208,20 +208,35 @@ func Opening(total int64, size int) Workload {
 			if _, err := fill(r, total, size); err != nil {
 				return Result{}, err
 			}
-			return measured(r.Dir, func() (int64, int64, []*samples, error) {
-				s := newSamples(16)
-				end := time.Now().Add(r.For)
-				for first := true; first || time.Now().Before(end); first = false {
-					took, err := r.reopen()
-					if err != nil {
-						return 0, 0, nil, err
-					}
-					s.add(took)
-				}
-				return int64(len(s.took)), 0, []*samples{s}, nil
-			})
+			return openings(r)
 		},
 	}
+}
+
+// OpeningSegments is Opening of a log of so many segments, which are small ones: what
+// opening a log takes may grow with their number.
+func OpeningSegments(segments int) Workload {
+	const segment = 64 << 10
+	w := Opening(int64(segments)*segment, CommonSize)
+	w.Name = fmt.Sprintf("open, %d segments", segments)
+	w.Options.SegmentSize = segment
+	return w
+}
+
+// openings closes the log and opens it again for as long as r says.
+func openings(r *Running) (Result, error) {
+	return measured(r.Dir, func() (int64, int64, []*samples, error) {
+		s := newSamples(16)
+		end := time.Now().Add(r.For)
+		for first := true; first || time.Now().Before(end); first = false {
+			took, err := r.reopen()
+			if err != nil {
+				return 0, 0, nil, err
+			}
+			s.add(took)
+		}
+		return int64(len(s.took)), 0, []*samples{s}, nil
+	})
 }
 
 // Truncating drops all but the last record of a log of the given number of segments.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -24,6 +26,43 @@ func (r *Report) JSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "\t")
 	return e.Encode(r)
+}
+
+// Read returns what JSON wrote. Several are put together: they must be of the same machine
+// and the same targets.
+func Read(paths ...string) (*Report, error) {
+	var all *Report
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		var r Report
+		if err := json.Unmarshal(text, &r); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		if all == nil {
+			all = &r
+			continue
+		}
+		if r.Machine != all.Machine || !slices.Equal(r.Targets, all.Targets) {
+			return nil, fmt.Errorf("%s: of another machine, or of other targets, than %s", path, paths[0])
+		}
+		all.add(r.Measured)
+	}
+	return all, nil
+}
+
+// add adds rounds to those of the same workload.
+func (r *Report) add(list []Measured) {
+	for _, m := range list {
+		i := slices.IndexFunc(r.Measured, func(have Measured) bool { return have.Workload == m.Workload })
+		if i < 0 {
+			r.Measured = append(r.Measured, m)
+			continue
+		}
+		r.Measured[i].Rounds = append(r.Measured[i].Rounds, m.Rounds...)
+	}
 }
 
 // Kept returns the rounds that count: those in which the raw loop was steady, or all if
@@ -53,6 +92,20 @@ func (m Measured) Median(target string, f func(Round, Result) float64) (float64,
 	return median(v), len(v) > 0
 }
 
+// OfLimit returns the median of what the target did of what the disk alone does, and
+// whether there is one.
+func (m Measured) OfLimit(target string) (float64, bool) {
+	limited := false
+	v, ok := m.Median(target, func(round Round, res Result) float64 {
+		if round.limit() == 0 {
+			return 0
+		}
+		limited = true
+		return res.Rate() / round.limit()
+	})
+	return v, ok && limited
+}
+
 // Text writes a table for each workload: the medians over the rounds, and of the ratios
 // within each round.
 func (r *Report) Text(w io.Writer) error {
@@ -61,6 +114,9 @@ func (r *Report) Text(w io.Writer) error {
 		if err := r.table(w, m); err != nil {
 			return err
 		}
+	}
+	if err := r.Goals(w); err != nil {
+		return err
 	}
 	fmt.Fprintln(w)
 	for _, t := range r.Targets {
@@ -87,13 +143,8 @@ func (r *Report) table(w io.Writer, m Measured) error {
 			fmt.Fprintf(t, "%s\t%s\t\n", name, m.Left[name])
 			continue
 		}
-		ofRaw, _ := m.Median(name, func(round Round, res Result) float64 {
-			if round.limit() == 0 {
-				return 0
-			}
-			limited = true
-			return res.Rate() / round.limit()
-		})
+		ofRaw, hasLimit := m.OfLimit(name)
+		limited = limited || hasLimit
 		toFirst, _ := m.Median(name, func(round Round, res Result) float64 {
 			return res.Rate() / round.Results[r.Targets[0]].Rate()
 		})

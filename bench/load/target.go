@@ -56,6 +56,11 @@ type Async interface {
 	Wait(slot int) error
 }
 
+// Orderer appends without waiting, then or later.
+type Orderer interface {
+	Order(data []byte) error
+}
+
 // Scanner reads all records in order.
 type Scanner interface {
 	// Scan returns how many records there are, and their bytes of data.

@@ -18,8 +18,13 @@ import (
 
 func main() {
 	c := load.Flags(flag.CommandLine)
+	svg := flag.String("svg", "", "draw durable appends to this file too")
 	flag.Parse()
-	if err := c.Run(os.Stdout, load.Tidemark("tidemark", wal.Options{}), peers()...); err != nil {
+	rep, err := c.Run(os.Stdout, load.Tidemark("tidemark", wal.Options{}), peers()...)
+	if err == nil && rep != nil && *svg != "" {
+		err = chart(rep, *svg)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "peers:", err)
 		os.Exit(1)
 	}

@@ -143,6 +143,8 @@ func (l *pebbleLog) Append(data []byte) error {
 	return s.err
 }
 
+func (l *pebbleLog) Order(data []byte) error { return l.order(data, nil) }
+
 func (l *pebbleLog) Slots(n int) { l.waits = make([]slot, n) }
 
 // AppendAsync asks for a sync with every record of the last slot only: that one covers

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +35,29 @@ func TestEveryPeerDoesItsWork(t *testing.T) {
 	for _, target := range plan.Targets {
 		if did[target.Name] < 2 {
 			t.Errorf("%s did %d of %d workloads", target.Name, did[target.Name], len(plan.Workloads))
+		}
+	}
+}
+
+// TestChartShowsEveryTarget that has appended durably.
+func TestChartShowsEveryTarget(t *testing.T) {
+	rep := &load.Report{Targets: []string{"tidemark", "another", "idle"}}
+	for _, n := range load.Goroutines {
+		result := load.Result{Records: int64(n), Took: time.Second}
+		rep.Measured = append(rep.Measured, load.Measured{Workload: load.Durable(n, load.CommonSize).Name, Rounds: []load.Round{
+			{Limit: [2]float64{1000, 1000}, Results: map[string]load.Result{"tidemark": result, "another": result}}}})
+	}
+	path := filepath.Join(t.TempDir(), "chart.svg")
+	if err := chart(rep, path); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, times := range map[string]int{"<svg": 1, ">tidemark<": 1, ">another<": 1, ">idle<": 0, ">256<": 1} {
+		if n := strings.Count(string(text), want); n != times {
+			t.Errorf("%q is there %d times, want %d", want, n, times)
 		}
 	}
 }
