@@ -47,7 +47,7 @@ command() {
 		local target=${1#*-}
 		case " $directories " in
 		*" $target "*) # 1,000,000 executions and 20 minutes of CPU
-			local least=11m
+			local least=13m
 			case $target in FuzzReaderTail | FuzzCrashScript) least=1000000x ;; esac
 			echo "fuzz/run-targets.sh $least $target" ;;
 		*) echo "fuzz/run-targets.sh 20000000x $target" ;;

@@ -548,6 +548,7 @@ type tail struct {
 	*testing.T
 	o    wal.Options
 	mem  *vfs.Mem // what both see
+	view vfs.FS   // mem, for those beside the writer
 	log  *wal.Log
 	when *tape
 
@@ -555,6 +556,7 @@ type tail struct {
 	history []fuzz.View
 	begun   bool // the readers are there
 	looking bool
+	mixing  sync.RWMutex // held while what is written whole is made half written
 	wrong   error
 	oneBit  bool // once a write was whole but for one bit, which a reader may have flipped back
 
@@ -577,6 +579,13 @@ func newTail(t *testing.T, how byte, when []byte) *tail {
 	l := &tail{T: t, mu: make(turn, 1), mem: vfs.NewMem(), when: &tape{when}}
 	l.o = wal.Options{Sync: wal.SyncPolicy(how & 3 % 3), SegmentSize: []int64{8 << 10, 8 << 10, 16 << 10, 9001}[how>>2&3]}
 	l.history = []fuzz.View{{First: 1}}
+	l.view = vfs.Wrap(l.mem, func(c vfs.Call, do func(int) (int, error)) (int, error) {
+		if c.Op == vfs.ReadAt {
+			l.mixing.RLock()
+			defer l.mixing.RUnlock()
+		}
+		return do(int(c.Size))
+	})
 	o := l.o
 	o.FS = vfs.Wrap(l.mem, l.call)
 	t.Cleanup(func() {
@@ -635,6 +644,7 @@ func (l *tail) call(c vfs.Call, do func(int) (int, error)) (int, error) {
 	old := make([]byte, c.Size)
 	got, _ := file.ReadAt(old, c.Off)
 	old = old[:got]
+	l.mixing.Lock()
 	n, err := do(int(c.Size))
 	new := make([]byte, c.Size)
 	_, _ = file.ReadAt(new, c.Off)
@@ -655,6 +665,7 @@ func (l *tail) call(c vfs.Call, do func(int) (int, error)) (int, error) {
 	}
 	l.oneBit = l.oneBit || missing == 1
 	_, _ = file.WriteAt(mixed, c.Off)
+	l.mixing.Unlock()
 	l.look(fmt.Sprintf("within %v of %s at %d, %d bytes", c.Op, c.Name, c.Off, c.Size))
 	_, _ = file.WriteAt(new, c.Off)
 	return n, err
@@ -677,7 +688,7 @@ func (l *tail) look(where string) {
 	err := l.viewed(l.viewer, l.seenAt)
 	if err == nil {
 		var v *wal.Log
-		if v, err = wal.Open(corpusDir, &wal.Options{FS: l.mem, ReadOnly: true}); err == nil {
+		if v, err = wal.Open(corpusDir, &wal.Options{FS: l.view, ReadOnly: true}); err == nil {
 			err = errors.Join(l.viewed(v, l.seenAt), v.Close())
 		}
 	}
@@ -747,7 +758,7 @@ func (l *tail) had(lsn wal.LSN, data string) bool {
 
 // begin opens the readers.
 func (l *tail) begin() {
-	v, err := wal.Open(corpusDir, &wal.Options{FS: l.mem, ReadOnly: true})
+	v, err := wal.Open(corpusDir, &wal.Options{FS: l.view, ReadOnly: true})
 	require.NoError(l, err)
 	l.Cleanup(func() { _ = v.Close() })
 	l.mu.Lock()
