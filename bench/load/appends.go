@@ -16,6 +16,10 @@ type Workload struct {
 	Name    string
 	Options Options
 
+	// Goroutines and Size are set where they say all: that many append records of so many
+	// bytes, each durable before the next.
+	Goroutines, Size int
+
 	// Buffered says that appends that are not synced are what is measured.
 	Buffered bool
 
@@ -132,7 +136,8 @@ func fixed(size int) func(*rand.Rand) int { return func(*rand.Rand) int { return
 // Durable has n goroutines append records of size bytes, each durable before the next.
 func Durable(n, size int) Workload {
 	return Workload{
-		Name:  fmt.Sprintf("durable, %s, %s", goroutines(n), bytesOf(size)),
+		Name:       fmt.Sprintf("durable, %s, %s", goroutines(n), bytesOf(size)),
+		Goroutines: n, Size: size,
 		Limit: func(dir string, d time.Duration) (float64, error) { return RawSync(dir, n, size, d) },
 		Run:   func(r *Running) (Result, error) { return closedLoop(r, n, size, fixed(size)) },
 	}
@@ -159,7 +164,7 @@ func Bulk() Workload {
 func Rotation(n, size int, segment int64) Workload {
 	w := Durable(n, size)
 	w.Name = fmt.Sprintf("%s, segments of %s", w.Name, bytesOf(int(segment)))
-	w.Options.SegmentSize = segment
+	w.Options.SegmentSize, w.Goroutines = segment, 0
 	return w
 }
 
@@ -168,7 +173,7 @@ func Rotation(n, size int, segment int64) Workload {
 func Neighbour(n, size int) Workload {
 	w := Durable(n, size)
 	w.Name += ", beside another writer"
-	w.Limit = nil // the disk is not there for one alone
+	w.Limit, w.Goroutines = nil, 0 // the disk is not there for one alone
 	w.Run = func(r *Running) (Result, error) {
 		file, err := os.Create(r.Dir + ".neighbour")
 		if err != nil {

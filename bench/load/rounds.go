@@ -116,6 +116,8 @@ func (t Target) unfit(w Workload) string {
 		return "is not durable"
 	case t.AlwaysSyncs && w.Buffered:
 		return "syncs every append"
+	case t.Durable != nil && w.Goroutines == 0:
+		return "is a program of its own, which has no such work"
 	case t.OnlyAppends && w.Limit == nil:
 		return "is measured in durable appends only"
 	}
@@ -134,6 +136,12 @@ func (p Plan) one(w Workload, t Target, seed uint64) (res Result, left string, e
 	defer os.RemoveAll(dir)
 	r := &Running{Target: t, Dir: filepath.Join(dir, "log"), Options: w.Options, For: p.For, Seed: seed}
 	if err := os.Mkdir(r.Dir, 0o755); err != nil {
+		return res, "", err
+	}
+	if t.Durable != nil {
+		before := diskOf(r.Dir)
+		res, err = t.Durable(r.Dir, w.Goroutines, w.Size, p.For)
+		res.Disk, res.OnDisk = diskOf(r.Dir).less(before), sizeOf(r.Dir)
 		return res, "", err
 	}
 	if r.Log, err = t.Open(r.Dir, w.Options); err != nil {

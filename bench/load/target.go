@@ -3,6 +3,8 @@
 // through both in rounds, and a [Report] holds the medians of what each round showed.
 package load
 
+import "time"
+
 // Target is a log that can be measured.
 type Target struct {
 	Name string
@@ -20,6 +22,11 @@ type Target struct {
 
 	// Reopen opens the log that was closed in dir. nil: as Open.
 	Reopen func(dir string, o Options) (Log, error)
+
+	// Durable is set instead of Open where the log is in a program of its own, which is
+	// asked to append from n threads records of size bytes, each durable before the
+	// next, for about d, and can be asked for nothing else.
+	Durable func(dir string, n, size int, d time.Duration) (Result, error)
 }
 
 // Options are what a workload asks of a log.

@@ -31,13 +31,13 @@ func main() {
 }
 
 func peers() []load.Target {
-	return []load.Target{
+	return append([]load.Target{
 		pebble(false), pebble(true),
 		etcd(), load.Batched(etcd()),
 		raftWAL(), load.Batched(raftWAL()),
 		tidwall(), load.Batched(tidwall()),
 		prometheus(),
-	}
+	}, rocksDB()...)
 }
 
 // segmentSize is the size in bytes that o asks for.
