@@ -15,6 +15,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 readonly duration=$1; shift
 readonly parallel=${PARALLEL:-2}
 readonly crashers=${CRASHERS:-}
+export GOGC=${GOGC:-1000}   # an input takes some microseconds, and little memory: half as many again a second
 
 if [ $# -eq 0 ]; then
 	mapfile -t targets < <(go test -list '^Fuzz' . | grep '^Fuzz')
