@@ -96,6 +96,14 @@ func (p *payload) next(size int) []byte { return p.pool[p.rng.IntN(len(p.pool)-s
 // warmUp is how much of the time goes before what is measured.
 const warmUp = 5
 
+// measured lets run work for a part of the time, and then for all of it, which is measured.
+func (r *Running) measured(run func(time.Duration) (records, bytes int64, all []*samples, err error)) (Result, error) {
+	if _, _, _, err := run(r.For / warmUp); err != nil {
+		return Result{}, err
+	}
+	return measured(r.Dir, func() (int64, int64, []*samples, error) { return run(r.For) })
+}
+
 // closedLoop has n clients append without a pause, each its next record when the last
 // one is acknowledged. size draws how large a record is.
 func closedLoop(r *Running, n, largest int, size func(*rand.Rand) int) (Result, error) {
@@ -125,10 +133,7 @@ func closedLoop(r *Running, n, largest int, size func(*rand.Rand) int) (Result, 
 		})
 		return count.Load(), total.Load(), all, err
 	}
-	if _, _, _, err := run(r.For / warmUp); err != nil {
-		return Result{}, err
-	}
-	return measured(r.Dir, func() (int64, int64, []*samples, error) { return run(r.For) })
+	return r.measured(run)
 }
 
 func fixed(size int) func(*rand.Rand) int { return func(*rand.Rand) int { return size } }
@@ -248,10 +253,7 @@ func Batches(n, records, size int) Workload {
 				})
 				return count.Load(), count.Load() * int64(size), all, err
 			}
-			if _, _, _, err := run(r.For / warmUp); err != nil {
-				return Result{}, err
-			}
-			return measured(r.Dir, func() (int64, int64, []*samples, error) { return run(r.For) })
+			return r.measured(run)
 		},
 	}
 }
@@ -291,10 +293,7 @@ func Window(window, size int) Workload {
 				}
 				return n, n * int64(size), []*samples{s}, nil
 			}
-			if _, _, _, err := run(r.For / warmUp); err != nil {
-				return Result{}, err
-			}
-			return measured(r.Dir, func() (int64, int64, []*samples, error) { return run(r.For) })
+			return r.measured(run)
 		},
 	}
 }
@@ -321,10 +320,7 @@ func Ordered(size int) Workload {
 				}
 				return n, n * int64(size), nil, nil
 			}
-			if _, _, _, err := run(r.For / warmUp); err != nil {
-				return Result{}, err
-			}
-			return measured(r.Dir, func() (int64, int64, []*samples, error) { return run(r.For) })
+			return r.measured(run)
 		},
 	}
 }

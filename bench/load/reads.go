@@ -124,10 +124,7 @@ func Points(n int, total int64, size int) Workload {
 				})
 				return count.Load(), count.Load() * int64(size), all, err
 			}
-			if _, _, _, err := run(r.For / warmUp); err != nil {
-				return Result{}, err
-			}
-			return measured(r.Dir, func() (int64, int64, []*samples, error) { return run(r.For) })
+			return r.measured(run)
 		},
 	}
 }
