@@ -24,8 +24,9 @@
 //
 // A mutant is killed by that alone. One that does not build, fails in another way or in
 // another test, or panics, is a mistake in the patch; one that nothing notices is a
-// missing test. Each named test is run without a patch first: one that is red anyway
-// proves nothing.
+// missing test. Goroutines need not meet in the same order each time: a mutant gets three
+// runs, and killed/2 means that it took two. Each named test is run without a patch first:
+// one that is red anyway proves nothing.
 //
 // A patch applies if the old lines of each hunk stand in the file at exactly one place.
 // Line numbers are for the reader.
@@ -176,25 +177,34 @@ func (s *session) green(ctx context.Context, t tree, all []*mutant) error {
 	return nil
 }
 
+const tries = 3 // of a mutant
+
 // one runs a mutant and prints its line of the table.
 func (s *session) one(ctx context.Context, t tree, m *mutant) {
 	if ctx.Err() != nil {
 		return
 	}
 	start := time.Now()
-	res, err := t.mutate(ctx, m, s.limit)
-	why := ""
-	if err != nil {
-		why = err.Error()
-	} else {
+	var res result
+	var err error
+	why, runs := "", 0
+	for runs < tries && (runs == 0 || why != "") && ctx.Err() == nil {
+		runs++
+		if res, err = t.mutate(ctx, m, s.limit); err != nil {
+			why = err.Error()
+			break
+		}
 		why = m.judge(res)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	word := "killed"
-	if why != "" {
+	switch {
+	case why != "":
 		word = "NOT KILLED"
 		s.alive = append(s.alive, m.name+": "+why)
+	case runs > 1:
+		word = fmt.Sprintf("killed/%d", runs)
 	}
 	fmt.Printf("%-9s %5.1fs  %-52s %s %s\n%19s%s\n", word, time.Since(start).Seconds(), m.name, m.pkg, m.test, "", m.rule)
 	if why != "" {
