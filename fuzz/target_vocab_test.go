@@ -96,7 +96,17 @@ func watch(t *testing.T, fn func()) {
 	alarm.once.Do(func() { alarm.timer = time.AfterFunc(hangs, func() { panic("it hangs") }) })
 	alarm.timer.Reset(hangs)
 	defer alarm.timer.Stop()
+	grow()
 	fn()
+}
+
+// grow has the stack of a new goroutine grow once, and not in steps: each input has a
+// goroutine of its own, and a step takes as long as a small input.
+//
+//go:noinline
+func grow() {
+	var room [32 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 // allowance is what reading may allocate besides twice what it reads, in bytes.
