@@ -18,7 +18,7 @@ log=$(realpath -m "$1"); shift
 readonly crashes=8                        # parts of the states of a crash, each 1,250,000
 readonly codecs='FuzzFrameDecode FuzzGroupDecode FuzzSegmentHeader FuzzFront FuzzIndexDecode FuzzDifferential'
 readonly directories='FuzzOpenDir FuzzRecoverStructured FuzzOpScript FuzzCrashScript FuzzReaderTail'
-readonly disks='ext4-ordered ext4-writeback ext4-journal ext4-fast-commit ext4-no-journal xfs'
+readonly disks='ext4-ordered ext4-writeback ext4-journal ext4-no-journal xfs'
 
 parts() {
 	local i

@@ -39,14 +39,20 @@ var fileSystems = []fileSystem{
 	{"xfs", "mkfs.xfs -q -f", "", xfsSize, true},
 	{"ext4-writeback", "mkfs.ext4 -q -F", "data=writeback", ext4Size, true},
 	{"ext4-journal", "mkfs.ext4 -q -F", "data=journal", ext4Size, true},
-	{"ext4-fast-commit", "mkfs.ext4 -q -F -O fast_commit", "data=ordered", ext4Size, true},
 	// Without a journal e2fsck must see to it before it is mounted for writing. It finds
 	// blocks of which the last owner's claim was not written, and those of the next one
 	// were; it gives the first one copies, for which it takes blocks that it believes to be
 	// free and that belong to files which were synced. So it is not run here: what a sync
-	// promises is asked of the disk as it is.
-	{"ext4-no-journal", "mkfs.ext4 -q -F -O ^has_journal", "", ext4Size, false},
+	// promises is asked of the disk as it is. Nor are there sums of metadata: what else has
+	// changed in an inode may reach the disk before its sum does.
+	{"ext4-no-journal", "mkfs.ext4 -q -F -O ^has_journal,^metadata_csum", "", ext4Size, false},
 }
+
+// distrusted is cut when it is named. Behind one cut in some hundreds Linux 6.18 does not
+// mount it ("JBD2: journal recovery failed"), or mounts it without what was synced: a file
+// lacks the extents of which a file that was written and synced later tells; e2fsck finds
+// inodes with wrong counts.
+var distrusted = fileSystem{"ext4-fast-commit", "mkfs.ext4 -q -F -O fast_commit", "data=ordered", ext4Size, true}
 
 // disk is an image with a file system, on a loop device.
 type disk struct {

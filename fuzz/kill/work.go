@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -244,7 +245,7 @@ func documented(err error) error {
 	switch {
 	case ended && (!full || op == "sync" || filepath.Base(path) == segment.FrontName):
 	case !ended && errors.Is(err, wal.ErrNoSpace) && op != "sync" && (full || strings.Contains(err.Error(), "next segment: ")):
-	case !ended && !errors.Is(err, wal.ErrNoSpace) && (op == "read" || op == "open"):
+	case !ended && !errors.Is(err, wal.ErrNoSpace) && slices.Contains([]string{"open", "stat", "read"}, op):
 	default:
 		return fmt.Errorf("not an error that is documented of %s of %s: %w", op, path, err)
 	}
