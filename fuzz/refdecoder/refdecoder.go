@@ -144,6 +144,11 @@ func DecodeOpening(file []byte, h Header) (Opening, Verdict) {
 	if v != Valid {
 		return Opening{}, v
 	}
+	if g.frames == 0 {
+		if s := walk(file, h, func(Frame) {}); s.Newer && s.X == g.end {
+			return Opening{}, Newer
+		}
+	}
 	var o Opening
 	f, lsn := Frame{More: true}, g.base
 	o.Base, o.End = g.base, groupsOff+groupHeader
