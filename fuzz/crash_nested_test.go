@@ -122,7 +122,7 @@ func TestRecoveryMayCrashAnywhere(t *testing.T) {
 	x.once.enough = scale.Pick(t, 0, 0, 0, *nested)
 	i, n := parts(t)
 	scripts := Scripts(200)
-	scripts = scripts[len(scripts)-scale.Pick(t, 20, 30, 120, 200):]
+	scripts = scripts[len(scripts)-scale.Pick(t, 20, 30, 60, 200):]
 	for j, s := range scripts {
 		if j%n == i {
 			x.run(t, s)
@@ -142,7 +142,7 @@ func TestRecoveryMayCrashAnywhere(t *testing.T) {
 	x.twice.report(t)
 	x.once.reaches(t, "@F", "@G", "@I", "@O")
 	require.GreaterOrEqual(t, x.recoveries[1], scale.Pick(t, 1, 10, 100, 1_000))
-	require.GreaterOrEqual(t, x.once.checker.Images(), scale.Pick(t, 300, 5_000, 50_000, *nested))
+	require.GreaterOrEqual(t, x.once.checker.Images(), scale.Pick(t, 300, 5_000, 35_000, *nested))
 }
 
 // nestedRounds returns the sequences of which recoveries are crashed with -scale long.

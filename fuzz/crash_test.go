@@ -82,7 +82,7 @@ func rounds(t *testing.T) (list []Round) {
 	passes := scale.Pick(t,
 		[][]size{{{0, 8}, {0, 8}}},
 		[][]size{{{0, 64}, {0, 32}}},
-		[][]size{{{0, 1 << 14}, {0, 1 << 14}, {0, 1 << 11}, {0, 96}, {1_800, 64}, {2_400, 64}}},
+		[][]size{{{0, 1 << 14}, {0, 1 << 14}, {0, 1 << 11}, {0, 48}, {900, 48}, {1_200, 48}}},
 		[][]size{
 			{{0, 1 << 15}, {0, 1 << 15}, {0, 1 << 12}, {0, 256}, {2_000, 256}, {2_000, 256}},
 			{{}, {}, {0, 1 << 14}, {0, 1 << 12}, {0, 128}, {20_000, 64}},
@@ -128,7 +128,7 @@ func TestEveryCrashStateIsRecovered(t *testing.T) {
 	e.report(t)
 	e.reaches(t, "@F", "@G", "@H", "@I", "@K", "@O", "@P")
 	require.GreaterOrEqual(t, e.scripts, 200)
-	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 3_000, 50_000, 500_000, *states))
+	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 3_000, 50_000, 350_000, *states))
 }
 
 func TestSequencesAreAllThereAre(t *testing.T) {

@@ -410,7 +410,7 @@ func monotone(list []porcupine.Operation) error {
 }
 
 func TestHistoriesAreDurablyLinearizable(t *testing.T) {
-	n := scale.Pick(t, 20, 60, 500, 20_000)
+	n := scale.Pick(t, 20, 60, 250, 20_000)
 	if *histories > 0 {
 		n = *histories
 	}

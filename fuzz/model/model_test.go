@@ -28,7 +28,7 @@ func rapidFlag(t *testing.T, name, value string) {
 }
 
 func TestScriptsMatchTheModel(t *testing.T) {
-	n := scale.Pick(t, 200, 1500, 20_000, 2_000_000)
+	n := scale.Pick(t, 200, 1500, 10_000, 2_000_000)
 	if *scripts > 0 {
 		n = *scripts
 	}
