@@ -604,13 +604,13 @@ func try(t *testing.T, c *corpus, shorts bool, perByte int64,
 	var want [classes]int
 	for _, name := range c.names {
 		start := time.Now()
-		stride := scale.Pick[int64](t, 97, 1, 1, 1)
+		stride, level := scale.Pick[int64](t, 97, 1, 1, 1), scale.Of(t)
 		cases := int64(len(c.files[name])) * perByte
 		var mu sync.Mutex
 		eachChunk(t, c, cases, 512, func(w *damageWorker, from, to int64) {
 			var part [classes]int
 			for n := from + (stride-from%stride)%stride; n < to; n += stride {
-				if perByte == 8 && c.rests(scale.Of(t), name, n) {
+				if perByte == 8 && c.rests(level, name, n) {
 					continue
 				}
 				where, o, e := look(w, name, n)

@@ -175,9 +175,9 @@
 // and the frames of the step are, the first of them an opening of 128 bytes that
 // obeys the rules above, the reserved bytes included. If it does and incompat is
 // not 0, the file is of a newer version; so it is if the group has no frames, is
-// valid, and what follows it is a header of a newer version. A meta that is the second frame of the
-// step counts as the one that was in force: if none was, and the batch begins with
-// its own, the effect is the same.
+// valid, and what follows it is a header of a newer version. A meta that is the
+// second frame of the step counts as the one that was in force: if none was, and
+// the batch begins with its own, the effect is the same.
 //
 // # 6. Seal
 //

@@ -49,9 +49,9 @@ var fileSystems = []fileSystem{
 }
 
 // distrusted is cut when it is named. Behind one cut in some hundreds Linux 6.18 does not
-// mount it ("JBD2: journal recovery failed"), or mounts it without what was synced: a file
-// lacks the extents of which a file that was written and synced later tells; e2fsck finds
-// inodes with wrong counts.
+// mount it ("JBD2: journal recovery failed"), or mounts it without what was synced; e2fsck
+// finds inodes with wrong counts. So do plain files fare, with no log: there are zeros
+// where bytes were written and synced.
 var distrusted = fileSystem{"ext4-fast-commit", "mkfs.ext4 -q -F -O fast_commit", "data=ordered", ext4Size, true}
 
 // disk is an image with a file system, on a loop device.
