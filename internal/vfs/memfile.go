@@ -102,6 +102,9 @@ func (f *memFile) Allocate(size int64) error {
 	return nil
 }
 
+// Zero implements [File]: it is of no use.
+func (f *memFile) Zero(int64, int64) (bool, error) { return false, nil }
+
 // Truncate implements [File].
 func (f *memFile) Truncate(size int64) error {
 	f.ino.mu.Lock()

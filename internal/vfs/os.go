@@ -15,12 +15,12 @@ const (
 
 // OS returns the operating system's file system.
 //
-// On Linux Sync is fdatasync, Allocate is fallocate, and where the file system has no
-// fallocate, zeros are written. Other systems use what os.File.Sync does (F_FULLFSYNC
-// on Darwin, FlushFileBuffers on Windows) and write zeros. Lock is flock on Unix and
-// LockFileEx on Windows, on other systems it fails with errors.ErrUnsupported. SyncDir
-// is fsync of the directory; on Windows, which has no such call, it does nothing, and
-// a name's durability is left to the journal of NTFS.
+// On Linux Sync is fdatasync, and Allocate is fallocate, behind which Zero is of use; where
+// the file system has no fallocate, zeros are written. Other systems use what os.File.Sync
+// does (F_FULLFSYNC on Darwin, FlushFileBuffers on Windows) and write zeros. Lock is flock
+// on Unix and LockFileEx on Windows, on other systems it fails with errors.ErrUnsupported.
+// SyncDir is fsync of the directory; on Windows, which has no such call, it does nothing,
+// and a name's durability is left to the journal of NTFS.
 func OS() FS { return osFS{} }
 
 type osFS struct{ Sealed }
@@ -73,7 +73,10 @@ func (osFS) Lock(name string) (io.Closer, error) {
 // osFile is an os.File with the calls that it lacks.
 type osFile struct {
 	*os.File
-	raw syscall.RawConn // keeps the descriptor from being closed under a call
+	raw  syscall.RawConn // keeps the descriptor from being closed under a call
+	data dataSync
+
+	zeroed bool // Allocate wrote zeros, as there was no other way
 }
 
 func newOSFile(f *os.File, err error) (File, error) {

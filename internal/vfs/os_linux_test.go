@@ -1,11 +1,13 @@
 package vfs
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 )
@@ -26,6 +28,64 @@ func TestAllocateReservesBlocks(t *testing.T) {
 		require.GreaterOrEqual(t, fi.Sys().(*syscall.Stat_t).Blocks*512, int64(size), name)
 		require.NoError(t, f.Close())
 	}
+}
+
+// TestZeroLeavesNothingToBeMarked as written by the sync of a write to it; Allocate does.
+func TestZeroLeavesNothingToBeMarked(t *testing.T) {
+	for _, written := range []bool{false, true} {
+		f, err := OS().Create(filepath.Join(t.TempDir(), "f"))
+		require.NoError(t, err)
+		require.NoError(t, f.Allocate(3<<20))
+		for off := int64(0); written && off < 3<<20; off += 1 << 20 {
+			use, err := f.Zero(off, off+1<<20)
+			require.NoError(t, err)
+			require.True(t, use)
+		}
+		require.NoError(t, f.Sync())
+		unwritten, known := unwrittenExtents(t, f.(*osFile))
+		if !known {
+			t.Skip("this file system does not tell its extents")
+		}
+		require.Equal(t, written, unwritten == 0, "%d extents are not written", unwritten)
+		info, err := f.Stat()
+		require.NoError(t, err)
+		require.EqualValues(t, 3<<20, info.Size)
+		require.NoError(t, f.Close())
+	}
+}
+
+// unwrittenExtents counts extents by FS_IOC_FIEMAP.
+func unwrittenExtents(t *testing.T, f *osFile) (n int, known bool) {
+	const (
+		fiemap    = 0xc020660b
+		unwritten = 0x800
+		last      = 0x1
+		most      = 512
+	)
+	var m struct {
+		start, length                  uint64
+		flags, mapped, count, reserved uint32
+		extents                        [most]struct {
+			logical, physical, length uint64
+			_                         [2]uint64
+			flags                     uint32
+			_                         [3]uint32
+		}
+	}
+	m.length, m.count = 1<<63-1, most
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), fiemap, uintptr(unsafe.Pointer(&m)))
+	if errno == syscall.EOPNOTSUPP || errno == syscall.ENOTTY {
+		return 0, false
+	}
+	require.Zero(t, errno)
+	require.NotZero(t, m.mapped)
+	require.NotZero(t, m.extents[m.mapped-1].flags&last)
+	for _, e := range m.extents[:m.mapped] {
+		if e.flags&unwritten != 0 {
+			n++
+		}
+	}
+	return n, true
 }
 
 func TestZerosFallbackKeepsWhatIsThere(t *testing.T) {
@@ -64,4 +124,28 @@ func TestRetryGoesOnUntilNoSignal(t *testing.T) {
 	})
 	require.Equal(t, syscall.EIO, err)
 	require.Equal(t, 3, n)
+}
+
+// TestLargeWriteIsOneWrite although it is parted.
+func TestLargeWriteIsOneWrite(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	f, err := OS().Create(name)
+	require.NoError(t, err)
+	for _, size := range []int{largeWrite - 1, largeWrite, largeWrite + 1, 3*largeWrite + writePiece/2} {
+		b := make([]byte, size)
+		for i := range b {
+			b[i] = byte(i / 1000)
+		}
+		n, err := f.WriteAt(b, 5)
+		require.NoError(t, err)
+		require.Equal(t, size, n)
+		got := make([]byte, size)
+		_, err = f.ReadAt(got, 5)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(b, got), size)
+	}
+	require.NoError(t, f.Close())
+	n, err := f.WriteAt(make([]byte, 2*largeWrite), 0)
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.Zero(t, n)
 }

@@ -4,3 +4,9 @@ package vfs
 
 // allocate writes the new part of the file, which is what reserves space everywhere.
 func (f *osFile) allocate(old, size int64) error { return f.writeZeros(old, size) }
+
+// Zero does nothing: allocate wrote zeros.
+func (f *osFile) Zero(int64, int64) (bool, error) { return false, nil }
+
+// dataSync is empty: the Sync of an os.File is what there is.
+type dataSync struct{}

@@ -110,6 +110,12 @@ type File interface {
 	// file may have any size up to size. See [IsNoSpace].
 	Allocate(size int64) error
 
+	// Zero writes the zeros from off to end, which Allocate has reserved and nobody has
+	// written: once they are synced, the Sync of what is written over them changes data
+	// alone. The disk is given them at once, and not waited for. Where that is no use it
+	// does nothing and returns false.
+	Zero(off, end int64) (bool, error)
+
 	// Truncate sets the file's size. Bytes gained are zeros. No space is reserved.
 	Truncate(size int64) error
 

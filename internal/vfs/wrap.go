@@ -23,6 +23,7 @@ const (
 	ReadAt
 	WriteAt
 	Allocate
+	Zero
 	Truncate
 	Sync
 	Stat
@@ -33,7 +34,7 @@ const (
 
 var opNames = [opCount]string{
 	"mkdir", "list", "create", "open", "rename", "remove", "link", "syncdir", "lock",
-	"read", "write", "allocate", "truncate", "sync", "stat", "close",
+	"read", "write", "allocate", "zero", "truncate", "sync", "stat", "close",
 }
 
 // String returns the name in lower case, "read" and "write" for ReadAt and WriteAt.
@@ -45,7 +46,8 @@ func (op Op) String() string {
 }
 
 // Mutates reports whether the operation is there to change what is stored, or what of
-// it is durable. Lock, which may create a file, is not among these.
+// it is durable. Lock, which may create a file, is not among these, nor is Zero, which
+// changes nothing that can be read.
 func (op Op) Mutates() bool {
 	switch op {
 	case Mkdir, Create, Rename, Remove, Link, SyncDir, WriteAt, Allocate, Truncate, Sync:
@@ -59,8 +61,8 @@ type Call struct {
 	Op   Op
 	Name string // the path; for a File its present one, if renamed through this FS
 	To   string // the second path of Rename and Link
-	Off  int64  // of ReadAt and WriteAt
-	Size int64  // bytes to read or write; the size for Allocate and Truncate
+	Off  int64  // of ReadAt, WriteAt and Zero
+	Size int64  // bytes to read, write or zero; the size for Allocate and Truncate
 }
 
 // Handler is called in place of a method and decides on its result. It may perform the
@@ -251,6 +253,14 @@ func (f *wrapFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (f *wrapFile) Allocate(size int64) error {
 	return f.w.call(f.about(Allocate, 0, size), func() error { return f.base.Allocate(size) })
+}
+
+func (f *wrapFile) Zero(off, end int64) (use bool, err error) {
+	err = f.w.call(f.about(Zero, off, end-off), func() (err error) {
+		use, err = f.base.Zero(off, end)
+		return err
+	})
+	return use, err
 }
 
 func (f *wrapFile) Truncate(size int64) error {

@@ -26,6 +26,7 @@ const (
 	Read     Op = "read"
 	Write    Op = "write"
 	Allocate Op = "allocate" // space for a file, ahead of writes; the log's alone
+	Zero     Op = "zero"     // zeros written to such space, where that is of use; the log's alone
 	Truncate Op = "truncate"
 	Sync     Op = "sync"
 	Stat     Op = "stat"
@@ -46,10 +47,10 @@ func callOf(c vfs.Call) Call {
 }
 
 // Changes reports whether the call is there to change what is stored or what of it is
-// durable: all but List, Open, Lock, Read, Stat and Close.
+// durable: all but List, Open, Lock, Read, Zero, Stat and Close.
 func (c Call) Changes() bool {
 	switch c.Op {
-	case List, Open, Lock, Read, Stat, Close:
+	case List, Open, Lock, Read, Zero, Stat, Close:
 		return false
 	}
 	return true
@@ -58,7 +59,7 @@ func (c Call) Changes() bool {
 // String returns the call as one line of text.
 func (c Call) String() string {
 	switch c.Op {
-	case Read, Write:
+	case Read, Write, Zero:
 		return fmt.Sprintf("%s %s %d+%d", c.Op, c.Name, c.Off, c.Size)
 	case Allocate, Truncate:
 		return fmt.Sprintf("%s %s %d", c.Op, c.Name, c.Size)
