@@ -3,7 +3,6 @@ package wal
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -23,12 +22,16 @@ import (
 //	settles: 7 is done; hands the      wakes with the lead: 7 was done when A
 //	lead to B; returns                 settled, so the queue is [8]
 
+// Whoever waits takes mu once, to order and to stand in line, and is woken with the
+// outcome: many who come back at once do not queue up for mu behind each other.
+
 // waiter is somebody who waits for an outcome, or for the lead.
 type waiter struct {
 	seq     uint64 // waits for this position; noSeq: for the lead alone
 	durable bool   // to become durable; else to be handed to the OS
-	leads   bool   // was woken with the lead
 	queued  bool   // is in the list
+	leads   bool   // is woken with the lead
+	err     error  // is woken without the lead, with this outcome
 	wake    chan struct{}
 	next    *waiter
 }
@@ -40,17 +43,21 @@ type waiters struct {
 	head    *waiter
 	tail    **waiter
 	free    *waiter
-	durable int // in the list, waiting for durability
+	gone    atomic.Pointer[waiter] // put back, and not yet in free; without mu
+	durable int                    // in the list, waiting for durability
 }
 
 func (ws *waiters) push(seq uint64, durable bool) *waiter {
+	if ws.free == nil {
+		ws.free = ws.gone.Swap(nil)
+	}
 	w := ws.free
 	if w == nil {
 		w = &waiter{wake: make(chan struct{}, 1)}
 	} else {
 		ws.free = w.next
 	}
-	w.seq, w.durable, w.leads, w.queued, w.next = seq, durable, false, true, nil
+	w.seq, w.durable, w.queued, w.leads, w.err, w.next = seq, durable, true, false, nil, nil
 	if ws.head == nil {
 		ws.tail = &ws.head
 	}
@@ -84,10 +91,15 @@ func (ws *waiters) unlink(at **waiter) {
 	w.next, w.queued = nil, false
 }
 
-// release gives the memory of w, which is in no list and will not be woken, back.
+// release gives the memory of w, which is in no list and will not be woken, back. It
+// needs no lock.
 func (ws *waiters) release(w *waiter) {
-	w.next = ws.free
-	ws.free = w
+	for {
+		w.next = ws.gone.Load()
+		if ws.gone.CompareAndSwap(w.next, w) {
+			return
+		}
+	}
 }
 
 // cut is a stretch of the stream, [from, to), that was thrown away.
@@ -124,74 +136,77 @@ func (l *Log) outcome(seq uint64, durable bool) (done bool, err error) {
 }
 
 // await returns the outcome of the append at seq, and leads where that is what
-// it takes.
+// it takes. Requires mu, and gives it up.
 func (l *Log) await(ctx context.Context, seq uint64, durable bool) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	for {
 		if done, err := l.outcome(seq, durable); done {
+			l.mu.Unlock()
 			return err
 		}
 		if !l.mu.leading {
 			l.mu.leading = true
 			if ctx.Done() == nil {
 				l.turn(durable)
+				l.mu.Lock()
 				continue
 			}
 			go func() { // so that the caller can leave in the middle of a sync
 				l.mu.Lock()
-				defer l.mu.Unlock()
 				l.lead.gather.proxy = true
 				l.turn(durable)
 			}()
 		}
-		if err := l.park(ctx, seq, durable); err != nil {
+		w := l.mu.waiters.push(seq, durable)
+		l.mu.Unlock()
+		leads, err := l.park(ctx, w)
+		if !leads {
 			return err
 		}
+		l.mu.Lock()
+		l.mu.leading = false
 	}
 }
 
 // arrive counts a caller who is about to await the append at seq, which was
-// ordered without a waiter, among those that a leader waits for.
+// ordered without a waiter, among those that a leader waits for. Requires mu.
 func (l *Log) arrive(seq uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if seq > l.mu.taken {
 		l.lead.gather.arrived.Add(1)
 	}
 }
 
-// park waits for an outcome or for the lead. On return without an error the
-// caller looks again; if it was given the lead, nobody leads. Requires mu, and
-// gives it up meanwhile.
-func (l *Log) park(ctx context.Context, seq uint64, durable bool) error {
-	w := l.mu.waiters.push(seq, durable)
-	l.mu.Unlock()
-	var err error
+// park returns when w, which was pushed, is woken: with the lead, or with the outcome
+// that it returns. The error is ctx's if that has ended before.
+func (l *Log) park(ctx context.Context, w *waiter) (leads bool, err error) {
+	defer l.mu.waiters.release(w)
+	done := ctx.Done()
+	if done == nil {
+		<-w.wake
+		return w.leads, w.err
+	}
 	select {
 	case <-w.wake:
-	case <-ctx.Done():
-		err = ctx.Err()
+		return w.leads, w.err
+	case <-done:
 	}
 	l.mu.Lock()
-	if err != nil && w.queued {
+	defer l.mu.Unlock()
+	if w.queued {
 		l.mu.waiters.remove(w)
-	} else if err != nil {
-		<-w.wake // it was woken meanwhile
+		return false, ctx.Err()
 	}
+	<-w.wake // whoever took it from the list wakes it, and needs no lock for that
 	if w.leads {
 		l.mu.leading = false
-		if err != nil {
-			l.handOver()
-		}
+		l.handOver()
+		return false, ctx.Err()
 	}
-	l.mu.waiters.release(w)
-	return err
+	return false, w.err
 }
 
 // turn takes one turn as the leader: it writes all that is ordered, syncs it if
-// the caller or another waits for that, and settles. Requires mu and the lead;
-// gives up mu meanwhile, and the lead for good.
+// the caller or another waits for that, and settles. Requires mu and the lead, and
+// gives up both.
 func (l *Log) turn(durable bool) {
 	if durable && len(l.mu.queue.ops) > 0 {
 		l.mu.Unlock()
@@ -209,40 +224,51 @@ func (l *Log) turn(durable bool) {
 // or was thrown away. f's error is exclusive's; if the log failed meanwhile, it is
 // ErrUnknownOutcome, and if it had before, or is closed, f was not run.
 func (l *Log) exclusive(f func(*round) error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.viewer != nil {
 		return ErrReadOnly
 	}
-	if l.mu.closed {
-		return ErrClosed
-	}
+	l.mu.Lock()
 	if err := l.takeLead(); err != nil {
+		l.mu.Unlock()
 		return err
 	}
 	r := l.take(true)
+	l.lead.gather.proxy = true
 	l.mu.Unlock()
 	l.process(r)
 	var err error
 	if r.failed == nil {
 		err = f(r)
 	}
+	failed := r.failed != nil
 	l.mu.Lock()
 	l.settle(r)
-	if r.failed != nil {
+	if failed {
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		return fmt.Errorf("%w: %w", ErrUnknownOutcome, l.mu.failed)
 	}
 	return err
 }
 
+// awaitTurn returns when nobody leads. Requires mu, and gives it up meanwhile.
+func (l *Log) awaitTurn() {
+	if l.mu.leading {
+		w := l.mu.waiters.push(noSeq, false)
+		l.mu.Unlock()
+		_, _ = l.park(context.Background(), w) // it is woken with the lead alone
+		l.mu.Lock()
+		l.mu.leading = false
+	}
+}
+
 // takeLead waits for the lead. Requires mu, and gives it up meanwhile. The error
 // says that the log has ended; then the lead was not taken.
 func (l *Log) takeLead() error {
-	for l.mu.leading {
-		if err := l.park(context.Background(), noSeq, false); err != nil {
-			return err
-		}
+	if l.mu.closed {
+		return ErrClosed
 	}
+	l.awaitTurn()
 	if l.mu.closed {
 		l.handOver()
 		return ErrClosed
@@ -278,7 +304,8 @@ func (l *Log) take(sync bool) *round {
 }
 
 // settle makes the outcome of a round known, wakes everybody it decided, and
-// hands the lead on. Requires mu and the lead, which it gives up.
+// hands the lead on. Requires mu and the lead, and gives up both: those it wakes
+// come back for mu.
 func (l *Log) settle(r *round) {
 	l.mu.written, l.mu.synced = l.lead.written.seq, l.lead.synced.seq
 	l.mu.dirtySince, l.mu.lastTurn, l.mu.unmarked = l.lead.firstWork, time.Now(), l.lead.tail != nil && (l.lead.marked != markNone || !l.lead.frontDue.IsZero())
@@ -299,20 +326,30 @@ func (l *Log) settle(r *round) {
 	}
 	l.mu.stats.add(&l.lead.stats)
 	released := 0
+	var decided *waiter
+	end := &decided
 	for at := &l.mu.waiters.head; *at != nil; {
 		w := *at
-		if done, _ := l.outcome(w.seq, w.durable); !done {
+		done, err := l.outcome(w.seq, w.durable)
+		if !done {
 			at = &w.next
 			continue
 		}
 		l.mu.waiters.unlink(at)
-		w.wake <- struct{}{}
+		w.err = err
+		*end, end = w, &w.next
 		released++
 	}
-	l.lead.gather.settle(released + 1)
+	l.lead.gather.settle(released)
 	l.room.Broadcast()
 	l.mu.leading = false
-	l.handOver()
+	*end = l.heir() // last: whom a goroutine wakes last runs next
+	l.mu.Unlock()
+	for decided != nil {
+		w := decided
+		decided = w.next // w is another's once it is woken
+		w.wake <- struct{}{}
+	}
 }
 
 // throwAway ends the stretch of the stream that r could not write, with all that
@@ -343,66 +380,21 @@ func (l *Log) throwAway(r *round) {
 // something is left to do, has the flusher take it. Requires mu, and that nobody
 // leads.
 func (l *Log) handOver() {
-	if w := l.mu.waiters.head; w != nil {
-		l.mu.waiters.unlink(&l.mu.waiters.head)
-		l.mu.leading = true
-		w.leads = true
+	if w := l.heir(); w != nil {
 		w.wake <- struct{}{}
-		return
-	}
-	l.wakeFlusher(time.Now())
-}
-
-// gather is how a leader waits for those whose appends it can take along.
-// Without it closed-loop committers part into two cohorts that take turns: half
-// of them a sync, at twice the latency (so do all logs that batch by what has
-// arrived when the disk becomes free).
-type gather struct {
-	arrived atomic.Int64 // committers that wait, since the queue was last taken
-
-	// Owned by the leader.
-	off      bool
-	proxy    bool          // the leader leads for another, who waits
-	expected int64         // released by the last round, and arrived meanwhile
-	took     time.Duration // of a sync, smoothed
-}
-
-// Bounds of a gathering: of its time, which is also at most half a sync, and of
-// its yields, since the clock may stand still.
-const (
-	gatherTime   = 60 * time.Microsecond
-	gatherYields = 512
-)
-
-// wait yields to other goroutines until as many committers have arrived as are
-// expected, or a bound is reached.
-func (g *gather) wait() {
-	if g.off || g.arrived.Load() >= g.expected {
-		return
-	}
-	bound := min(gatherTime, g.took/2)
-	start := time.Now()
-	for n := 0; n < gatherYields && g.arrived.Load() < g.expected; n++ {
-		runtime.Gosched()
-		if time.Since(start) > bound {
-			return
-		}
 	}
 }
 
-// settle notes how many committers a round released.
-func (g *gather) settle(released int) {
-	if g.proxy { // the leader is no committer: the one it leads for was released
-		released--
+// heir gives the lead to the oldest waiter, and returns it to be woken; if there is none
+// it is as handOver.
+func (l *Log) heir() *waiter {
+	w := l.mu.waiters.head
+	if w == nil {
+		l.wakeFlusher(time.Now())
+		return nil
 	}
-	g.proxy = false
-	g.expected = int64(released) + g.arrived.Load()
-}
-
-// synced notes how long a sync took.
-func (g *gather) synced(took time.Duration) {
-	if g.took == 0 {
-		g.took = took
-	}
-	g.took += (took - g.took) / 8
+	l.mu.waiters.unlink(&l.mu.waiters.head)
+	l.mu.leading = true
+	w.leads = true
+	return w
 }

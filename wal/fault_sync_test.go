@@ -3,6 +3,7 @@ package wal
 import (
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -53,6 +54,43 @@ func requireHolds(t *testing.T, l *Log, first LSN, records ...string) {
 func isSegmentSync(c vfs.Call) bool { return c.Op == vfs.Sync && isSegment(c) }
 
 func isSegment(c vfs.Call) bool { return strings.HasSuffix(c.Name, segment.Ext) }
+
+// TestOutcomeIsToldToAllWhoWait has seven commit together, behind one whose sync takes a
+// while: whatever becomes of them, each is told.
+func TestOutcomeIsToldToAllWhoWait(t *testing.T) {
+	for want, fault := range map[error]vfs.Fault{
+		nil:               {Match: func(vfs.Call) bool { return false }},
+		ErrUnknownOutcome: {Match: isSegmentSync, At: 1, Err: syscall.EIO},
+		ErrNoSpace:        {Match: func(c vfs.Call) bool { return c.Op == vfs.WriteAt && isSegment(c) }, Err: syscall.ENOSPC},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			faulty := vfs.NewFaulty(vfs.NewMem())
+			var holds atomic.Bool
+			hold := make(chan struct{})
+			l := openOn(t, vfs.Wrap(faulty, func(c vfs.Call, do func(int) (int, error)) (int, error) {
+				if isSegmentSync(c) && holds.CompareAndSwap(true, false) {
+					<-hold
+				}
+				return do(int(c.Size))
+			}))
+			requireAppend(t, l, "durable")
+			holds.Store(true)
+			first, others := make(chan error, 1), make(chan error, 7)
+			go func() { first <- second(l.Append([]byte("first"))) }()
+			synctest.Wait()
+			for range cap(others) {
+				go func() { others <- second(l.Append([]byte("other"))) }()
+			}
+			synctest.Wait()
+			faulty.Set(fault)
+			close(hold)
+			require.NoError(t, <-first)
+			for range cap(others) {
+				require.ErrorIs(t, <-others, want)
+			}
+		})
+	}
+}
 
 func TestFailedSyncEndsTheLog(t *testing.T) {
 	for _, cause := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT} {

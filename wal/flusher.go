@@ -68,13 +68,13 @@ func (l *Log) wakeFlusher(now time.Time) {
 }
 
 // arm returns how long the flusher sleeps, and whether there is anything to wake
-// for. While somebody leads there is not: whoever leads last wakes the flusher.
+// for. What is due while somebody leads is for whoever leads last to wake it for.
 func (l *Log) arm() (time.Duration, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	at, work := l.dueAt(now)
-	if !work || l.mu.leading {
+	if !work || l.mu.leading && !at.After(now) {
 		l.mu.armed = time.Time{}
 		return 0, false
 	}
@@ -119,13 +119,13 @@ func (l *Log) syncDue() bool {
 // flushDue does what is due, if nobody leads.
 func (l *Log) flushDue() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	now := time.Now()
 	at, work := l.dueAt(now)
 	if !work || l.mu.leading || now.Before(at) {
+		l.mu.Unlock()
 		return
 	}
-	l.mu.leading = true
+	l.mu.leading, l.lead.gather.proxy = true, true
 	if len(l.mu.queue.ops) > 0 || l.mu.written != l.mu.synced {
 		l.turn(len(l.mu.queue.ops) == 0)
 		return

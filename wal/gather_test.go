@@ -144,7 +144,7 @@ func yields(f func()) (n int) {
 }
 
 // TestLoneCommitterWaitsForNobody lets one goroutine commit, in each way there
-// is. Had it waited for others, it would have yielded up to 512 times each time.
+// is. Had it waited for others, it would have yielded up to gatherYields times each time.
 func TestLoneCommitterWaitsForNobody(t *testing.T) {
 	const n = 300
 	for _, c := range []struct {

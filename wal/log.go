@@ -189,10 +189,16 @@ func (l *Log) Recovery() Report { return l.report }
 // [ErrReadOnly].
 func (l *Log) Append(data []byte) (LSN, error) {
 	p, err := l.orderRecord(data, true)
+	return l.commit(p, err, l.opts.Sync == SyncAlways)
+}
+
+// commit awaits p, unless err says that it was not ordered. Requires mu, and gives it up.
+func (l *Log) commit(p Pending, err error, durable bool) (LSN, error) {
 	if err != nil {
+		l.mu.Unlock()
 		return 0, err
 	}
-	if err := l.await(context.Background(), p.seq, l.opts.Sync == SyncAlways); err != nil {
+	if err := l.await(context.Background(), p.seq, durable); err != nil {
 		return 0, err
 	}
 	return p.First, nil
@@ -205,7 +211,9 @@ func (l *Log) Append(data []byte) (LSN, error) {
 // durable at once. The errors are those of Append, but for ErrUnknownOutcome:
 // what becomes of the record, Wait tells.
 func (l *Log) AppendAsync(data []byte) (Pending, error) {
-	return l.orderRecord(data, false)
+	p, err := l.orderRecord(data, false)
+	l.mu.Unlock()
+	return p, err
 }
 
 // AppendBatch appends the batch and returns the LSN that its first record has,
@@ -214,19 +222,15 @@ func (l *Log) AppendAsync(data []byte) (Pending, error) {
 // written, [ErrConflict], and [ErrTruncated] for a truncation below FirstLSN()-1.
 func (l *Log) AppendBatch(b *Batch) (first LSN, err error) {
 	p, err := l.orderBatch(b, true)
-	if err != nil {
-		return 0, err
-	}
-	if err := l.await(context.Background(), p.seq, l.opts.Sync == SyncAlways); err != nil {
-		return 0, err
-	}
-	return p.First, nil
+	return l.commit(p, err, l.opts.Sync == SyncAlways)
 }
 
 // AppendBatchAsync orders a batch as AppendAsync orders a record. An empty batch
 // is a barrier: its Pending is done when all that was ordered before is.
 func (l *Log) AppendBatchAsync(b *Batch) (Pending, error) {
-	return l.orderBatch(b, false)
+	p, err := l.orderBatch(b, false)
+	l.mu.Unlock()
+	return p, err
 }
 
 // Pending is an append that was ordered. It is a value and may be copied, kept
@@ -252,6 +256,7 @@ func (p Pending) Wait(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	p.log.mu.Lock()
 	p.log.arrive(p.seq)
 	err := p.log.await(ctx, p.seq, true)
 	if err != nil {

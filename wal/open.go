@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -277,9 +276,7 @@ func (l *Log) Close() error {
 // shut writes what is ordered and ends the log. Requires mu, and gives it up
 // meanwhile.
 func (l *Log) shut() error {
-	for l.mu.leading {
-		_ = l.park(context.Background(), noSeq, false) // without a context it does not fail
-	}
+	l.awaitTurn()
 	l.mu.leading = true
 	r := l.take(true)
 	failed := l.mu.failed
@@ -299,6 +296,7 @@ func (l *Log) shut() error {
 	}
 	l.mu.Lock()
 	l.settle(r)
+	l.mu.Lock()
 	lost := l.mu.untold.take(l.mu.untold.times)
 	l.mu.lost = nil
 	if l.mu.failed != nil {

@@ -61,14 +61,15 @@ func (q *queue) reset() {
 	*q = queue{buf: q.buf[:segment.GroupHeaderSize], ops: q.ops[:0]}
 }
 
-// orderRecord gives a record its place. waits says that the caller will await it.
+// orderRecord gives a record its place. waits says that the caller will await it. It
+// returns with mu held, whatever the error.
 func (l *Log) orderRecord(data []byte, waits bool) (Pending, error) {
 	if len(data) > l.opts.MaxRecordSize {
+		l.mu.Lock()
 		return Pending{}, fmt.Errorf("%w: a record of %d bytes, at most %d", ErrTooLarge, len(data), l.opts.MaxRecordSize)
 	}
 	hash := segment.Hash(data)
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if err := l.admit(segment.FrameSize(len(data))); err != nil {
 		return Pending{}, err
 	}
@@ -77,22 +78,14 @@ func (l *Log) orderRecord(data []byte, waits bool) (Pending, error) {
 	return l.push(op{records: 1, waits: waits}), nil
 }
 
-// orderBatch gives a batch its place.
+// orderBatch gives a batch its place, as orderRecord does.
 func (l *Log) orderBatch(b *Batch, waits bool) (Pending, error) {
 	b.close()
-	limit := max(l.opts.SegmentSize, int64(l.opts.MaxRecordSize))
-	switch {
-	case b.largest > l.opts.MaxRecordSize:
-		return Pending{}, fmt.Errorf("%w: a record of %d bytes, at most %d", ErrTooLarge, b.largest, l.opts.MaxRecordSize)
-	case len(b.meta) > MaxMetaSize:
-		return Pending{}, fmt.Errorf("%w: a meta of %d bytes, at most %d", ErrTooLarge, len(b.meta), MaxMetaSize)
-	case int64(b.Size()) > limit:
-		return Pending{}, fmt.Errorf("%w: a batch of %d bytes, at most %d", ErrTooLarge, b.Size(), limit)
-	case int64(len(b.drafts)) > maxBatchFrames:
-		return Pending{}, fmt.Errorf("%w: a batch of %d records that take %d bytes, at most %d", ErrTooLarge, b.records, len(b.drafts), int64(maxBatchFrames))
-	}
+	err := l.checkBatch(b)
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	if err != nil {
+		return Pending{}, err
+	}
 	if err := l.admit(len(b.drafts) + segment.FrameSize(len(b.meta))); err != nil {
 		return Pending{}, err
 	}
@@ -120,10 +113,25 @@ func (l *Log) orderBatch(b *Batch, waits bool) (Pending, error) {
 	return l.push(o), nil
 }
 
-// orderReset gives a reset its place.
+// checkBatch returns an error if b is too large.
+func (l *Log) checkBatch(b *Batch) error {
+	limit := max(l.opts.SegmentSize, int64(l.opts.MaxRecordSize))
+	switch {
+	case b.largest > l.opts.MaxRecordSize:
+		return fmt.Errorf("%w: a record of %d bytes, at most %d", ErrTooLarge, b.largest, l.opts.MaxRecordSize)
+	case len(b.meta) > MaxMetaSize:
+		return fmt.Errorf("%w: a meta of %d bytes, at most %d", ErrTooLarge, len(b.meta), MaxMetaSize)
+	case int64(b.Size()) > limit:
+		return fmt.Errorf("%w: a batch of %d bytes, at most %d", ErrTooLarge, b.Size(), limit)
+	case int64(len(b.drafts)) > maxBatchFrames:
+		return fmt.Errorf("%w: a batch of %d records that take %d bytes, at most %d", ErrTooLarge, b.records, len(b.drafts), int64(maxBatchFrames))
+	}
+	return nil
+}
+
+// orderReset gives a reset its place, as orderRecord does.
 func (l *Log) orderReset(next LSN) (Pending, error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if err := l.admit(0); err != nil {
 		return Pending{}, err
 	}
@@ -151,7 +159,8 @@ func (l *Log) push(o op) Pending {
 	q.ops = append(q.ops, o)
 	if o.waits {
 		l.lead.gather.arrived.Add(1)
-	} else if now := time.Now(); q.since.IsZero() || len(q.buf) > queueSize/2 {
+	} else if q.since.IsZero() || len(q.buf) > queueSize/2 {
+		now := time.Now()
 		if q.since.IsZero() {
 			q.since = now
 		}
@@ -187,6 +196,7 @@ func (l *Log) admit(size int) error {
 		default:
 			l.mu.leading = true
 			l.turn(false)
+			l.mu.Lock()
 		}
 	}
 }
@@ -203,10 +213,12 @@ func (l *Log) findSpace() error {
 	err := l.keep.prepare(l)
 	l.mu.Lock()
 	r := &round{}
+	l.lead.gather.proxy = true
 	if err = l.refused(r, err); err == nil && r.failed == nil {
 		l.mu.stalled = nil
 	}
 	l.settle(r)
+	l.mu.Lock()
 	if r.failed != nil {
 		return l.mu.failed
 	}

@@ -38,11 +38,11 @@ func turns(busy time.Duration, f func()) (n int) {
 }
 
 // TestGatheringIsBoundByTime has a leader wait for ten who never come, while each yield
-// costs it some time: it gives up after 60 µs, or half a sync.
+// costs it some time: it gives up after 400 µs, or a sync.
 func TestGatheringIsBoundByTime(t *testing.T) {
 	for _, c := range []struct{ sync, busy, bound time.Duration }{
 		{time.Second, 20 * time.Microsecond, gatherTime},
-		{40 * time.Microsecond, 10 * time.Microsecond, 20 * time.Microsecond},
+		{40 * time.Microsecond, 10 * time.Microsecond, 40 * time.Microsecond},
 		{0, 10 * time.Microsecond, 0}, // of the first sync nothing is known
 	} {
 		var waited time.Duration
@@ -91,6 +91,53 @@ func TestGatheringEndsWhenAllHaveArrived(t *testing.T) {
 			wg.Wait()
 		})
 		require.Less(t, n, 100)
+	})
+}
+
+// TestGatheringEndsWhenTheRestStaysAway has nine come at once and one never, which is no
+// reason to wait as long as a sync takes, and none to wait for nobody.
+func TestGatheringEndsWhenTheRestStaysAway(t *testing.T) {
+	const rounds, busy = 100, 5 * time.Microsecond
+	n := turns(busy, func() {
+		g := gather{expected: 11, took: gatherTime}
+		for range rounds {
+			g.arrived.Store(1)
+			go g.arrived.Add(9)
+			g.wait()
+		}
+		require.Less(t, g.strayed, gatherStray)
+	})
+	require.Less(t, n, rounds*int(gatherTime/busy)/2) // each turn of the others took so long
+}
+
+// TestGatheringIsGivenUpWhereNobodyComesBack has committers of whom each comes once, as
+// those do who serve requests: then a leader waits in one round of many. When they come
+// back, it waits again.
+func TestGatheringIsGivenUpWhereNobodyComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := gather{expected: 10, took: time.Second}
+		round := func(come int) (waited bool) {
+			g.arrived.Store(1)
+			n := yields(func() {
+				var wg sync.WaitGroup
+				wg.Go(func() { runtime.Gosched(); g.arrived.Add(int64(come)) })
+				g.wait()
+				wg.Wait()
+			})
+			return n > 10
+		}
+		rounds := func(n, come int) (waits int) {
+			for range n {
+				if round(come) {
+					waits++
+				}
+			}
+			return waits
+		}
+		require.InDelta(t, 15, rounds(gatherProbe, 5), 10, "half of them come, with or without a wait")
+		require.Equal(t, 4, rounds(4*gatherProbe, 5), "and are looked for now and then")
+		rounds(20*gatherProbe, 9)
+		require.Less(t, g.strayed, gatherStray, "all come back")
 	})
 }
 

@@ -1,7 +1,6 @@
 package wal
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -122,10 +121,7 @@ func (l *Log) TruncateBack(last LSN) error {
 	var b Batch
 	b.TruncateBack(last)
 	p, err := l.orderBatch(&b, true)
-	if err != nil {
-		return err
-	}
-	if err := l.await(context.Background(), p.seq, true); err != nil {
+	if _, err := l.commit(p, err, true); err != nil {
 		return err
 	}
 	return l.claim()
@@ -159,10 +155,7 @@ func (l *Log) Reset(next LSN) error {
 		return fmt.Errorf("wal: Reset to LSN %d, want 1 to %d", next, LSN(MaxFirstLSN))
 	}
 	p, err := l.orderReset(next)
-	if err != nil {
-		return err
-	}
-	if err := l.await(context.Background(), p.seq, true); err != nil {
+	if _, err := l.commit(p, err, true); err != nil {
 		return err
 	}
 	return l.claim() // and FRONT says so too; until it does, the segment that follows nothing says it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -11,7 +12,8 @@ import (
 )
 
 // TestWaiterThatGivesUpWithTheLeadHandsItOn ends the wait of the oldest waiter and gives
-// it the lead before it could leave the line: the one behind it must not wait for ever.
+// it the lead before it could leave the line: the one behind it gets it at once, and not
+// when the flusher looks at what is due.
 func TestWaiterThatGivesUpWithTheLeadHandsItOn(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, l *testLog) {
 		l.mu.Lock()
@@ -25,6 +27,7 @@ func TestWaiterThatGivesUpWithTheLeadHandsItOn(t *testing.T) {
 		go func() { behind <- second(l.Append([]byte("behind"))) }()
 		synctest.Wait()
 
+		began := time.Now()
 		l.mu.Lock() // nobody can leave the line
 		cancel()
 		l.mu.leading = false
@@ -32,6 +35,7 @@ func TestWaiterThatGivesUpWithTheLeadHandsItOn(t *testing.T) {
 		l.mu.Unlock()
 		require.ErrorIs(t, <-gaveUp, context.Canceled)
 		require.NoError(t, <-behind)
+		require.Zero(t, time.Since(began), "the lead was lost")
 		require.NoError(t, first.Wait(ctx), "the append was not taken back")
 		require.Equal(t, LSN(2), l.DurableLSN())
 	})
