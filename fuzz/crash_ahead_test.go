@@ -118,7 +118,7 @@ func (a *ahead) do(op byte) error {
 // next opens another segment.
 func (a *ahead) next() error {
 	id := uint64(len(a.segments) + 1)
-	w, err := segment.Create(a.fs, dir, segment.Header{Log: segment.LogID{7}, ID: id, Salt: id * 0x1234567, Unit: 8}, 8<<10)
+	w, err := segment.Create(a.fs, dir, segment.Header{Log: segment.LogID{7}, ID: id, Salt: id * 0x1234567, Unit: 8}, 8<<10, nil)
 	if err != nil {
 		return err
 	}

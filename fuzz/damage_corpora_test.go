@@ -247,7 +247,7 @@ func (b *corpusBuilder) byHand(unit int64, synced int) {
 	}
 	for id := uint64(1); id <= segments; id++ {
 		h := segment.Header{Log: front.Log, ID: id, Salt: 0x5a17 + id, Unit: unit}
-		w, err := segment.Create(b.mem, corpusDir, h, 4096+max(3*512, 4*int64(groups)*unit))
+		w, err := segment.Create(b.mem, corpusDir, h, 4096+max(3*512, 4*int64(groups)*unit), nil)
 		require.NoError(err)
 		all := synced == 2 || id == 1 // the first one is sealed in any case
 		o := segment.Opening{Irregular: id}

@@ -85,7 +85,7 @@ func frameIsValid(file []byte, off int, lsn uint64) bool {
 func frameIsWritten(t *testing.T, want []byte, f segment.Frame, base uint64) {
 	t.Helper()
 	mem := vfs.NewMem()
-	w, err := segment.Create(mem, ".", workedHeader(8), 0)
+	w, err := segment.Create(mem, ".", workedHeader(8), 0, nil)
 	require.NoError(t, err)
 	defer w.Close()
 	require.NoError(t, w.Open(segment.Opening{Irregular: 2}, nil, segment.LSN(base), make([]byte, 64), false))
@@ -269,7 +269,7 @@ func writesTheSame(t *testing.T, m *maker, h segment.Header, synced []bool) {
 	frames := m.frames
 	var w *segment.Writer
 	mem := vfs.NewMem()
-	w, err := segment.Create(mem, ".", h, 0)
+	w, err := segment.Create(mem, ".", h, 0, nil)
 	require.NoError(t, err)
 	defer w.Close()
 	for off, n := 4096, 0; off < len(m.file); n++ {

@@ -59,7 +59,7 @@ func newFaultyDir(t testing.TB) (*dir, *vfs.Faulty) {
 // ready adds a segment without an opening group.
 func (d *dir) ready(id uint64) *part {
 	d.Helper()
-	w, err := segment.Create(d.fs, "log", segment.Header{Log: d.front.Log, ID: id, Salt: 100 + id, Unit: 8}, room)
+	w, err := segment.Create(d.fs, "log", segment.Header{Log: d.front.Log, ID: id, Salt: 100 + id, Unit: 8}, room, nil)
 	require.NoError(d, err)
 	return &part{d: d, w: w, id: id}
 }

@@ -45,7 +45,7 @@ func exampleHeader() Header {
 func example(t *testing.T) []byte {
 	fsys := vfs.NewMem()
 	require.NoError(t, fsys.Mkdir("log"))
-	w, err := Create(fsys, "log", exampleHeader(), 0)
+	w, err := Create(fsys, "log", exampleHeader(), 0, nil)
 	require.NoError(t, err)
 	buf := addRecord(drafts(), "tide", false)
 	buf = addMeta(buf, "m", true)

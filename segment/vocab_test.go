@@ -57,7 +57,7 @@ func recordData(lsn LSN, size int) []byte {
 func create(t testing.TB, fsys vfs.FS, h Header) *seg {
 	t.Helper()
 	require.NoError(t, fsys.Mkdir("log"))
-	w, err := Create(fsys, "log", h, 0)
+	w, err := Create(fsys, "log", h, 0, nil)
 	require.NoError(t, err)
 	return &seg{TB: t, w: w}
 }

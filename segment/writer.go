@@ -23,6 +23,7 @@ type Writer struct {
 
 	// What is in the file: synced <= off.
 	off    int64 // where the next group begins
+	size   int64 // of the file, at least
 	chain  uint64
 	base   LSN  // 0 until Open
 	first  Pin  // where a pin ends the segment before its first record
@@ -53,8 +54,12 @@ type mark struct {
 //	rename 0000000000000001.tmp 0000000000000001.seg
 //	syncdir
 //
+// Unless zeros is nil, a piece of [ZeroPiece] bytes is written before the sync, and one more
+// as long as zeros says, with so many bytes of the size written, that it is wanted: no sync
+// of a group then has to wait for the file system's journal.
+//
 // A [SyncError] means that a sync failed, and that nothing is known of the file.
-func Create(fsys vfs.FS, dir string, h Header, size int64) (*Writer, error) {
+func Create(fsys vfs.FS, dir string, h Header, size int64, zeros func(written, of int64) bool) (*Writer, error) {
 	path := Path(dir, h.ID)
 	temp := path[:len(path)-len(Ext)] + TempExt
 	file, err := fsys.Create(temp)
@@ -65,6 +70,9 @@ func Create(fsys vfs.FS, dir string, h Header, size int64) (*Writer, error) {
 	err = file.Allocate(h.Size)
 	if err == nil {
 		_, err = file.WriteAt(h.Encode(), 0)
+	}
+	if err == nil && zeros != nil {
+		err = zero(file, HeaderSize, h.Size, zeros)
 	}
 	if err == nil {
 		err = syncError(file.Sync())
@@ -80,7 +88,22 @@ func Create(fsys vfs.FS, dir string, h Header, size int64) (*Writer, error) {
 		_ = fsys.Remove(temp)
 		return nil, err
 	}
-	return &Writer{file: file, path: path, head: h, index: new(index.Index), off: HeaderSize, synced: HeaderSize}, nil
+	return &Writer{file: file, path: path, head: h, index: new(index.Index), off: HeaderSize, size: h.Size, synced: HeaderSize}, nil
+}
+
+// ZeroPiece is how many bytes of zeros are written at once.
+const ZeroPiece = 256 << 10
+
+func zero(file vfs.File, off, size int64, wanted func(written, of int64) bool) error {
+	for {
+		end := min(off+ZeroPiece, size)
+		if use, err := file.Zero(off, end); err != nil || !use {
+			return err
+		}
+		if off = end; off >= size || !wanted(off, size) {
+			return nil
+		}
+	}
 }
 
 // SyncError wraps the error of a sync: what it should have made durable may or
@@ -174,6 +197,19 @@ func (w *Writer) Write(drafts []byte) error {
 	return err
 }
 
+// Reserve has the file be at least size bytes large, so that what is written below that
+// does not fail for want of space.
+func (w *Writer) Reserve(size int64) error {
+	if size <= w.size {
+		return nil
+	}
+	if err := w.file.Allocate(size); err != nil {
+		return err
+	}
+	w.size = size
+	return nil
+}
+
 // Mark writes a group without frames, so that what was synced is claimed by
 // something behind it. clean says that the log is being closed.
 func (w *Writer) Mark(clean bool) error {
@@ -200,6 +236,9 @@ func (w *Writer) write(g Group, head, tail []byte) error {
 	g.Body = w.sums.Sum64()
 	g.encode(head, w.head.Salt, w.off)
 
+	if err := w.Reserve(end); err != nil { // one group may be larger than a segment
+		return err
+	}
 	if err := w.writeAt(head, w.off); err != nil {
 		return err
 	}

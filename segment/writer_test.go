@@ -23,7 +23,7 @@ func TestWriterCalls(t *testing.T) {
 		require.Equal(t, want, trace.Take())
 	}
 	calls("mkdir log\n")
-	w, err := Create(trace, "log", header(512), 1<<20)
+	w, err := Create(trace, "log", header(512), 1<<20, nil)
 	require.NoError(t, err)
 	calls(`create 0000000000000002.tmp
 allocate 0000000000000002.tmp 1048576
@@ -76,7 +76,7 @@ func TestFailedCreateLeavesNoTemporaryFile(t *testing.T) {
 		faulty := vfs.NewFaulty(vfs.NewMem())
 		require.NoError(t, faulty.Mkdir("log"))
 		faulty.Set(vfs.Fault{Match: isChange, At: at, Short: 100})
-		_, err := Create(faulty, "log", header(8), 1<<16)
+		_, err := Create(faulty, "log", header(8), 1<<16, nil)
 		require.ErrorIs(t, err, syscall.EIO)
 		var sync *SyncError
 		require.Equal(t, at == 3 || at == 5, errors.As(err, &sync), "call %d", at)
@@ -88,7 +88,7 @@ func TestFailedCreateLeavesNoTemporaryFile(t *testing.T) {
 			require.Empty(t, names, "call %d", at)
 		}
 	}
-	_, err := Create(vfs.NewMem(), "log", header(8), 0)
+	_, err := Create(vfs.NewMem(), "log", header(8), 0, nil)
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
@@ -97,7 +97,7 @@ func TestFailedCreateLeavesNoTemporaryFile(t *testing.T) {
 func TestNamedSegmentHasItsHeader(t *testing.T) {
 	named := 0
 	onCrash(t, func(fsys vfs.FS) {
-		_, err := Create(fsys, "log", header(8), 1<<13)
+		_, err := Create(fsys, "log", header(8), 1<<13, nil)
 		require.NoError(t, err)
 	}, func(image *vfs.Mem, done bool) {
 		file, err := image.Open(Path("log", 2), vfs.ReadOnly)

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -32,6 +33,25 @@ func requireNoAllocs(t *testing.T, f func()) {
 	t.Helper()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	require.Zero(t, testing.AllocsPerRun(2000, f))
+}
+
+// TestNothingIsAllocatedOnTheDisk is about the calls of the operating system.
+func TestNothingIsAllocatedOnTheDisk(t *testing.T) {
+	l, err := Open(t.TempDir()+"/log", &Options{SegmentSize: MaxSegmentSize, Sync: SyncInterval, SyncEvery: time.Hour})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, l.Close()) }()
+	warm(t, l)
+	data := make([]byte, 256)
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		p, err := l.AppendAsync(data)
+		if err == nil {
+			err = p.Wait(context.Background())
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}))
 }
 
 func TestNothingIsAllocated(t *testing.T) {

@@ -98,6 +98,7 @@
 //	open.go      Open and Close
 //	order.go     how an append gets its place, and its LSN
 //	commit.go    group commit: who writes, for whom, and who is told
+//	gather.go    how long a leader waits for others
 //	write.go     groups, rotation, truncation and marks, as calls of the file system
 //	publish.go   what readers see, and when
 //	fail.go      a failed write, and want of space

@@ -20,11 +20,11 @@ var errnos = []struct {
 	{syscall.EIO, allOps},
 	{syscall.ENOSPC, growing},
 	{syscall.EDQUOT, growing},
-	{syscall.EFBIG, []vfs.Op{vfs.WriteAt, vfs.Allocate, vfs.Truncate, vfs.Sync}},
+	{syscall.EFBIG, []vfs.Op{vfs.WriteAt, vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync}},
 	{syscall.EROFS, []vfs.Op{vfs.Mkdir, vfs.Create, vfs.Open, vfs.Rename, vfs.Remove, vfs.SyncDir, vfs.Lock,
-		vfs.WriteAt, vfs.Allocate, vfs.Truncate, vfs.Sync}},
+		vfs.WriteAt, vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync}},
 	{syscall.EINTR, []vfs.Op{vfs.List, vfs.Create, vfs.Open, vfs.SyncDir, vfs.Lock, vfs.ReadAt, vfs.WriteAt,
-		vfs.Allocate, vfs.Truncate, vfs.Sync, vfs.Stat, vfs.Close}},
+		vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync, vfs.Stat, vfs.Close}},
 	{syscall.EMFILE, []vfs.Op{vfs.List, vfs.Create, vfs.Open, vfs.SyncDir, vfs.Lock}},
 	{syscall.EACCES, slices.DeleteFunc(slices.Clone(allOps), func(op vfs.Op) bool {
 		return op == vfs.Allocate || op == vfs.Sync || op == vfs.Close
@@ -35,9 +35,9 @@ var errnos = []struct {
 
 var (
 	allOps = []vfs.Op{vfs.Mkdir, vfs.List, vfs.Create, vfs.Open, vfs.Rename, vfs.Remove, vfs.SyncDir, vfs.Lock,
-		vfs.ReadAt, vfs.WriteAt, vfs.Allocate, vfs.Truncate, vfs.Sync, vfs.Stat, vfs.Close}
+		vfs.ReadAt, vfs.WriteAt, vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync, vfs.Stat, vfs.Close}
 	growing = []vfs.Op{vfs.Mkdir, vfs.Create, vfs.Rename, vfs.Remove, vfs.SyncDir, vfs.Lock, vfs.WriteAt,
-		vfs.Allocate, vfs.Truncate, vfs.Sync, vfs.Close}
+		vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync, vfs.Close}
 )
 
 // canReturn reports whether a call of op can fail with err.

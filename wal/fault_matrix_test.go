@@ -113,7 +113,7 @@ func TestEveryFailingCallIsSurvived(t *testing.T) {
 			t.Run(wl.name, func(t *testing.T) {
 				if wl.name != "together" {
 					t.Parallel()
-				} // there a leader yields up to 512 times, which takes long beside others
+				} // there a leader yields up to gatherYields times, which takes long beside others
 				wl.failEveryCall(t, c)
 			})
 		}
@@ -132,7 +132,7 @@ func TestEveryFailingCallIsSurvived(t *testing.T) {
 			cells++
 		}
 	}
-	require.Equal(t, 110, cells)
+	require.Equal(t, 119, cells)
 }
 
 // failEveryCall runs the workload with every fault.

@@ -2,7 +2,9 @@ package wal
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -247,4 +249,67 @@ func TestALogWithADamagedSlotOfFrontOpensOnAFullDisk(t *testing.T) {
 		require.EqualValues(t, 1, l.LastLSN())
 		require.NoError(t, l.Close())
 	}
+}
+
+// TestAppendThatDoesNotFitIsRefused before it gets an LSN, once the log knows that there is
+// no space; one that fits is not.
+func TestAppendThatDoesNotFitIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewMem()
+		l := openWith(t, Options{FS: m})
+		requireAppend(t, l, "first")
+		m.SetLimit(m.Used() + 5<<20)
+		large := make([]byte, 16<<20)
+		_, err := l.Append(large)
+		require.ErrorIs(t, err, ErrNoSpace)
+		for range 5 {
+			_, err := l.AppendAsync(large)
+			require.ErrorIs(t, err, ErrNoSpace)
+		}
+		requireAppend(t, l, "small")
+		require.EqualValues(t, 2, l.LastLSN())
+	})
+}
+
+// TestLessSpaceIsAskedForWhereThereIsLess: segments grow, and shrink again where the disk
+// has not the space for one that large.
+func TestLessSpaceIsAskedForWhereThereIsLess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewMem()
+		l := openWith(t, Options{FS: m})
+		m.SetLimit(40 << 20)
+		record := string(make([]byte, 100_000))
+		var err error
+		for err == nil {
+			_, err = l.Append([]byte(record))
+		}
+		require.ErrorIs(t, err, ErrNoSpace)
+		require.NoError(t, l.TruncateFront(l.LastLSN()))
+		synctest.Wait() // the files are removed
+		requireAppend(t, l, "small")
+	})
+}
+
+// TestGroupLargerThanItsSegmentHasItsSpaceReserved before it is written.
+func TestGroupLargerThanItsSegmentHasItsSpaceReserved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reserved sync.Map // by the file's name, with neither extension
+		l := openWith(t, Options{FS: vfs.Wrap(vfs.NewMem(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
+			switch name := strings.TrimSuffix(c.Name, filepath.Ext(c.Name)); {
+			case c.Op == vfs.Allocate:
+				reserved.Store(name, c.Size)
+			case c.Op == vfs.WriteAt && isSegment(c):
+				if size, _ := reserved.Load(name); c.Off+c.Size > size.(int64) {
+					t.Errorf("%d bytes are reserved: %v of %d at %d", size, c.Op, c.Size, c.Off)
+				}
+			}
+			return do(int(c.Size))
+		})})
+		requireAppend(t, l, string(make([]byte, 600<<10))) // another segment is made ready, a small one
+		synctest.Wait()
+		requireAppend(t, l, string(make([]byte, 16<<20)))
+		require.NoError(t, l.Rotate())
+		synctest.Wait()
+		requireAppend(t, l, string(make([]byte, 16<<20)))
+	})
 }

@@ -38,15 +38,21 @@ func golden(t *testing.T, name, calls string) {
 type traced struct {
 	FS
 	trace *vfs.Trace
-	held  atomic.Pointer[chan struct{}] // background calls wait until it is closed; nil: they don't
+	held  [len(background)]atomic.Pointer[chan struct{}] // calls of that kind wait until it is closed; nil: they don't
 }
+
+// background are the functions that goroutines of the log's own begin with, in the order in
+// which they may go on.
+var background = [...]string{"wal.(*keeper).prepareAhead(", "wal.(*keeper).run("}
 
 func newTraced(base FS) *traced {
 	tr := &traced{trace: vfs.NewTrace(base)}
 	tr.FS = vfs.Wrap(tr.trace, func(c vfs.Call, do func(int) (int, error)) (int, error) {
 		var stack [4 << 10]byte
-		if held := tr.held.Load(); held != nil && bytes.Contains(stack[:runtime.Stack(stack[:], false)], []byte("wal.(*keeper).run(")) {
-			<-*held
+		for i := range tr.held {
+			if held := tr.held[i].Load(); held != nil && bytes.Contains(stack[:runtime.Stack(stack[:], false)], []byte(background[i])) {
+				<-*held
+			}
 		}
 		return do(int(c.Size))
 	})
@@ -60,13 +66,19 @@ func (tr *traced) quiet() {
 	time.Sleep(time.Second) // of the bubble's clock: the idle mark is written
 	synctest.Wait()
 	tr.trace.Take()
-	held := make(chan struct{})
-	tr.held.Store(&held)
+	for i := range tr.held {
+		held := make(chan struct{})
+		tr.held[i].Store(&held)
+	}
 }
 
+// release lets the log go on in the background, one goroutine after the other.
 func (tr *traced) release() {
-	if held := tr.held.Swap(nil); held != nil {
-		close(*held)
+	for i := range tr.held {
+		if held := tr.held[i].Swap(nil); held != nil {
+			close(*held)
+			synctest.Wait()
+		}
 	}
 }
 
@@ -75,7 +87,6 @@ func (tr *traced) calls() string {
 	synctest.Wait()
 	calls := tr.trace.Take()
 	tr.release()
-	synctest.Wait()
 	if background := tr.trace.Take(); background != "" {
 		calls += "in the background:\n" + background
 	}

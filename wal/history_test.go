@@ -189,6 +189,7 @@ func (h *history) batchStep() {
 func (h *history) noSpaceStep() {
 	h.steps = append(h.steps, "no space")
 	h.full()
+	h.last = h.LastLSN()
 	for range 1 + h.rnd.IntN(3) {
 		b, _, _ := h.randomBatch()
 		b.Extend(2 * small)

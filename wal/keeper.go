@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/segment"
 )
 
@@ -16,16 +18,35 @@ import (
 type keeper struct {
 	mu struct {
 		sync.Mutex
-		jobs      []func()
+		seals     []func() // are done before the removals
+		removals  []func()
 		running   bool            // the goroutine is at work
 		ready     *segment.Writer // made ahead; nil: none
 		preparing bool
 		err       error // of the last preparation in the background
 		nextID    uint64
+		size      int64 // of the newest segment made; 0: none was
 		closed    bool
 	}
-	idle sync.Cond // on mu: a job ended
+	idle  sync.Cond     // on mu: a seal was taken up, or a preparation or all of the jobs ended
+	hurry chan struct{} // holds one: the leader waits for the segment that is being prepared
+
+	filled atomic.Int64 // bytes of the active segment
 }
+
+// The first segment of a run is small, each next one larger, up to Options.SegmentSize: so
+// that it can be written with zeros before the first append, and a log that takes few does
+// not take much space.
+const (
+	firstSegment = 1 << 20
+	growth       = 2
+)
+
+// zerosBelow is the mean size in bytes of what a sync makes durable up to which segments
+// are written with zeros before they are used. That costs the device as many bytes again,
+// and saves each sync the journal of the file system: on ext4 on an NVMe disk a third of
+// its time, 145 us to 113.
+const zerosBelow = 128 << 10
 
 // notReadyError says that a file could not be made, by a call that says nothing
 // of what is durable: the next append tries again.
@@ -34,14 +55,18 @@ type notReadyError struct{ err error }
 func (e *notReadyError) Error() string { return "next segment: " + e.err.Error() }
 func (e *notReadyError) Unwrap() error { return e.err }
 
-// do runs job on the keeper's goroutine, after those given before.
-func (k *keeper) do(job func()) {
+// maxSeals is how many segments may wait for their seal, each with a descriptor and an
+// index: who rotates faster than that waits.
+const maxSeals = 4
+
+// do runs job on the keeper's goroutine, after those given before to the same list.
+func (k *keeper) do(list *[]func(), job func()) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.mu.closed {
 		return
 	}
-	k.mu.jobs = append(k.mu.jobs, job)
+	*list = append(*list, job)
 	if !k.mu.running {
 		k.mu.running = true
 		go k.run()
@@ -52,9 +77,17 @@ func (k *keeper) do(job func()) {
 func (k *keeper) run() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for len(k.mu.jobs) > 0 {
-		job := k.mu.jobs[0]
-		k.mu.jobs = k.mu.jobs[1:]
+	for {
+		list := &k.mu.seals
+		if len(*list) == 0 {
+			list = &k.mu.removals
+		}
+		if len(*list) == 0 {
+			break
+		}
+		job := (*list)[0]
+		*list = (*list)[1:]
+		k.idle.Broadcast()
 		k.mu.Unlock()
 		job()
 		k.mu.Lock()
@@ -66,10 +99,11 @@ func (k *keeper) run() {
 // stop waits for the jobs there are and takes no more. It returns the segment
 // made ready, if there is one.
 func (k *keeper) stop() *segment.Writer {
+	k.hurryUp()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.closed = true
-	for k.mu.running {
+	for k.mu.running || k.mu.preparing {
 		k.idle.Wait()
 	}
 	w := k.mu.ready
@@ -77,32 +111,108 @@ func (k *keeper) stop() *segment.Writer {
 	return w
 }
 
-// readyAhead has the next segment made ready once the active one, filled up to
-// off, is half full.
-func (k *keeper) readyAhead(l *Log, off int64) {
-	if off < l.opts.SegmentSize/2 {
+// readyAhead has the next segment made ready once the active one is half full, or a
+// quarter if the next is larger and takes longer.
+func (k *keeper) readyAhead(l *Log) {
+	off, size := l.lead.tail.Off(), l.lead.tail.Header().Size
+	k.filled.Store(off)
+	if off < size/4 || off < size/2 && size >= l.opts.SegmentSize {
 		return
 	}
 	k.mu.Lock()
 	wanted := k.mu.ready == nil && !k.mu.preparing && k.mu.err == nil && !k.mu.closed
 	k.mu.preparing = k.mu.preparing || wanted
 	k.mu.Unlock()
-	if wanted {
-		k.do(func() { k.prepareAhead(l) })
+	if !wanted {
+		return
+	}
+	select { // of an earlier one
+	case <-k.hurry:
+	default:
+	}
+	var zeros func(written, of int64) bool
+	if l.zerosPay() {
+		zeros = k.zeros(off, size)
+	}
+	go k.prepareAhead(l, zeros) // not behind the jobs, nor they behind it
+}
+
+// zerosPause is how long the disk is left to others between two pieces of zeros that are
+// not urgent.
+const zerosPause = 2 * time.Millisecond
+
+// zeros returns what [segment.Create] asks for a segment that should be ready before the
+// active one, which is filled up to off, has its size. The pieces are spread over that
+// time, if it is not long. It ends early when somebody waits for the segment.
+func (k *keeper) zeros(off, size int64) func(written, of int64) bool {
+	return func(written, of int64) bool {
+		select {
+		case <-k.hurry:
+			return false
+		default:
+		}
+		if float64(written)*float64(size-off) <= float64(of)*float64(k.filled.Load()-off) {
+			return true // it is late
+		}
+		pause := time.NewTimer(zerosPause)
+		defer pause.Stop()
+		select {
+		case <-k.hurry:
+			return false
+		case <-pause.C:
+			return true
+		}
 	}
 }
 
-func (k *keeper) prepareAhead(l *Log) {
-	w, err := k.create(l)
+// hurryUp has a preparation that is under way end soon.
+func (k *keeper) hurryUp() {
+	select {
+	case k.hurry <- struct{}{}:
+	default:
+	}
+}
+
+// zerosPay reports whether the next segment is to be written with zeros. It is for the leader.
+func (l *Log) zerosPay() bool {
+	flushed := l.lead.flushed
+	if w := l.lead.tail; w != nil && flushed == 0 {
+		flushed = w.Off() - w.Synced()
+	}
+	return l.opts.Sync == SyncAlways && flushed < zerosBelow
+}
+
+func (k *keeper) prepareAhead(l *Log, zeros func(written, of int64) bool) {
+	w, err := k.create(l, 0, zeros)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.ready, k.mu.err, k.mu.preparing = w, err, false
 	k.idle.Broadcast()
 }
 
-// take returns a segment that is ready, and makes one if there is none.
-func (k *keeper) take(l *Log) (*segment.Writer, error) {
-	if err := k.prepare(l); err != nil {
+// next returns how large the segment is that take returns, at least.
+func (k *keeper) next(l *Log, need int64) int64 {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.mu.ready != nil:
+		return k.mu.ready.Header().Size
+	case k.mu.preparing: // it may fail, or be a smaller one
+		return min(l.opts.SegmentSize, max(firstSegment, growth*need))
+	}
+	return k.sizeFor(l, need)
+}
+
+// sizeFor returns how large the next segment is made, of which the first group takes need
+// bytes. Requires mu.
+func (k *keeper) sizeFor(l *Log, need int64) int64 {
+	return min(l.opts.SegmentSize, max(firstSegment, growth*k.mu.size, growth*need))
+}
+
+// take returns a segment that is ready, and makes one for a group of need bytes if there
+// is none.
+func (k *keeper) take(l *Log, need int64) (*segment.Writer, error) {
+	if err := k.prepare(l, need); err != nil {
 		return nil, err
 	}
 	k.mu.Lock()
@@ -112,22 +222,32 @@ func (k *keeper) take(l *Log) (*segment.Writer, error) {
 	return w, nil
 }
 
-// prepare returns once a segment is ready.
-func (k *keeper) prepare(l *Log) error {
+// prepare returns once a segment is ready that has room for a group of need bytes. It is
+// for the leader.
+func (k *keeper) prepare(l *Log, need int64) error {
+	k.hurryUp()
 	k.mu.Lock()
-	for k.mu.preparing {
+	for k.mu.preparing || len(k.mu.seals) >= maxSeals {
 		k.idle.Wait()
 	}
-	ready, err := k.mu.ready != nil, k.mu.err
+	ready, err := k.mu.ready, k.mu.err
+	small := k.sizeFor(l, need) <= firstSegment
 	k.mu.err = nil
 	k.mu.Unlock()
-	if ready {
+	if ready != nil {
+		if err := ready.Reserve(segment.HeaderSize + openingRoom + need); err != nil {
+			return &notReadyError{err}
+		}
 		return nil
 	}
 	if err != nil && isFatal(err) {
 		return err
 	}
-	w, err := k.create(l)
+	var zeros func(written, of int64) bool
+	if small && l.zerosPay() {
+		zeros = func(int64, int64) bool { return true }
+	}
+	w, err := k.create(l, need, zeros)
 	if err != nil {
 		return err
 	}
@@ -137,9 +257,11 @@ func (k *keeper) prepare(l *Log) error {
 	return nil
 }
 
-func (k *keeper) create(l *Log) (*segment.Writer, error) {
+// create makes a segment of which the first group takes need bytes, and a smaller one
+// where there is no space for one that large. zeros is as [segment.Create] has it.
+func (k *keeper) create(l *Log, need int64, zeros func(written, of int64) bool) (*segment.Writer, error) {
 	k.mu.Lock()
-	id := k.mu.nextID
+	id, size := k.mu.nextID, k.sizeFor(l, need)
 	k.mu.nextID++
 	k.mu.Unlock()
 	if id > segment.MaxID {
@@ -150,10 +272,18 @@ func (k *keeper) create(l *Log) (*segment.Writer, error) {
 		return nil, &notReadyError{err}
 	}
 	h := segment.Header{Log: l.id, ID: id, Salt: salt, Unit: 8, Created: time.Now().UnixNano()}
-	w, err := segment.Create(l.fs, l.dir, h, l.opts.SegmentSize)
+	least := min(size, max(firstSegment, growth*need))
+	w, err := segment.Create(l.fs, l.dir, h, size, zeros)
+	for err != nil && vfs.IsNoSpace(err) && size > least {
+		size = max(size/2, least)
+		w, err = segment.Create(l.fs, l.dir, h, size, zeros)
+	}
 	if err != nil {
 		return nil, &notReadyError{err}
 	}
+	k.mu.Lock()
+	k.mu.size = size
+	k.mu.Unlock()
 	return w, nil
 }
 
@@ -161,7 +291,7 @@ func (k *keeper) create(l *Log) (*segment.Writer, error) {
 // nothing: the one that follows says where they end.
 func (k *keeper) seal(l *Log, list []retired) {
 	for _, r := range list {
-		k.do(func() {
+		k.do(&k.mu.seals, func() {
 			var err error
 			if r.writer == nil {
 				err = r.extent.trim(r.end)
@@ -186,7 +316,7 @@ func (k *keeper) seal(l *Log, list []retired) {
 // remove deletes the files of segments that are no part of the log any more.
 func (k *keeper) remove(l *Log, list []*extent) {
 	for _, e := range list {
-		k.do(func() {
+		k.do(&k.mu.removals, func() {
 			err := e.drop()
 			if rerr := l.fs.Remove(e.path); err == nil {
 				err = rerr

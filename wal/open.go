@@ -169,7 +169,7 @@ func newLog(dir string, o Options, plan *recovery.Plan) *Log {
 	l := &Log{fs: o.FS, dir: dir, opts: o, id: plan.Front.Log, report: plan.Report, logger: logger.With("wal", name),
 		readers: make(chan *segment.Reader, 16), closing: make(chan struct{})}
 	l.room.L = &l.mu
-	l.keep.idle.L = &l.keep.mu
+	l.keep.idle.L, l.keep.hurry = &l.keep.mu, make(chan struct{}, 1)
 	l.hooks.idle.L = &l.hooks.mu
 	l.hooks.hooks = o.Hooks
 	l.keep.mu.nextID = plan.NextID

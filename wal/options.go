@@ -67,6 +67,10 @@ const (
 // Options says how a log is opened. The zero value, and a nil pointer, are safe
 // defaults.
 //
+// Segments reach SegmentSize by and by: the first after each Open has 1 MiB at most, or
+// twice its first group, and each next one twice that of the one before. A log that takes
+// few appends takes little space.
+//
 // With a ScrubRate every checksum of the segments that take no appends any more is
 // verified in the background, so that rot is found while there is still another copy
 // to restore it from. A pass over the log begins with Open and then every hour, or when

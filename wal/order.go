@@ -186,7 +186,7 @@ func (l *Log) admit(size int) error {
 		case l.mu.lost != nil:
 			return l.mu.lost
 		case l.mu.stalled != nil:
-			if err := l.findSpace(); err != nil {
+			if err := l.findSpace(int64(size)); err != nil {
 				return err
 			}
 		case len(q.ops) == 0 || len(q.buf)+size <= queueSize && len(q.ops) < queueOps:
@@ -201,16 +201,16 @@ func (l *Log) admit(size int) error {
 	}
 }
 
-// findSpace makes a segment ready, which is what the next append needs. Until
-// that succeeds appends fail before they are given an LSN. Requires mu, and
-// gives it up meanwhile.
-func (l *Log) findSpace() error {
+// findSpace makes a segment ready that has room for size bytes of frames, which is what
+// the next append needs. Until that succeeds appends fail before they are given an LSN.
+// Requires mu, and gives it up meanwhile.
+func (l *Log) findSpace(size int64) error {
 	if l.mu.leading {
 		return l.mu.stalled
 	}
 	l.mu.leading = true
 	l.mu.Unlock()
-	err := l.keep.prepare(l)
+	err := l.keep.prepare(l, size)
 	l.mu.Lock()
 	r := &round{}
 	l.lead.gather.proxy = true

@@ -16,11 +16,15 @@ func (l *Log) syncTail() error {
 		l.madeDurable()
 		return nil
 	}
-	start := time.Now()
+	start, flushed := time.Now(), ld.tail.Off()-ld.tail.Synced()
 	if err := ld.tail.Sync(); err != nil {
 		return err
 	}
 	took := time.Since(start)
+	if ld.flushed == 0 {
+		ld.flushed = flushed
+	}
+	ld.flushed += (flushed - ld.flushed) / 8
 	ld.gather.synced(took)
 	ld.stats.Syncs++
 	if took > l.opts.SlowSync {

@@ -485,7 +485,7 @@ func newRawLog(t *testing.T) *rawLog {
 // what is written to it, so that a crash may leave it short.
 func (r *rawLog) segment(prev segment.Pin) *segment.Writer {
 	r.t.Helper()
-	w, err := segment.Create(r.fs, "log", segment.Header{Log: segment.LogID{1}, ID: prev.ID + 1, Salt: prev.ID + 7, Unit: 8}, 0)
+	w, err := segment.Create(r.fs, "log", segment.Header{Log: segment.LogID{1}, ID: prev.ID + 1, Salt: prev.ID + 7, Unit: 8}, 0, nil)
 	require.NoError(r.t, err)
 	require.NoError(r.t, w.Open(segment.Opening{Prev: prev, Irregular: 1}, nil, prev.Last+1, draft("x"), false))
 	return w

@@ -176,6 +176,11 @@ func TestHandingOverIsDueFromTheFirstAppend(t *testing.T) {
 func TestFullQueueIsHandedOverAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := openClocked(t, Options{})
+		for range 5 { // so that the segment is one of the larger ones
+			requireAppend(t, l.Log, string(make([]byte, firstSegment)))
+		}
+		pass(time.Second)
+		l.since()
 		for range 3 {
 			_, err := l.AppendAsync(make([]byte, queueSize/5))
 			require.NoError(t, err)

@@ -245,13 +245,22 @@ func (l *testLog) spaceLeft(bytes int64) {
 	l.memory().SetLimit(l.memory().Used() + bytes)
 }
 
-// full lets the log run out of space: the next append fails.
+// full lets the log run out of space: the next append fails. A segment that was ready
+// takes a record before.
 func (l *testLog) full() {
 	l.t.Helper()
 	big := make([]byte, 2*l.opts.SegmentSize)
 	l.memory().SetLimit(1) // so that what a cut gives back is not used either
-	_, err := l.Append(big)
-	require.ErrorIs(l.t, err, ErrNoSpace)
+	for {
+		require.ErrorIs(l.t, second(l.Append(big)), ErrNoSpace)
+		s := text(l.LastLSN()+1, l.life)
+		lsn, err := l.Append([]byte(s))
+		if err != nil {
+			require.ErrorIs(l.t, err, ErrNoSpace)
+			return
+		}
+		l.want[lsn] = s
+	}
 }
 
 // faultyLog opens a log, in memory, of which calls can be made to fail.

@@ -53,6 +53,7 @@ type leader struct {
 	compat    uint64    // of the next opening: see segment.CompatGivenUp
 	frontDue  time.Time // when FRONT is to name the active segment, as nothing else will; zero: it need not
 
+	flushed   int64     // bytes that a sync makes durable, smoothed; 0: there was none
 	stats     Stats     // of this round
 	firstWork time.Time // when the oldest append that is not synced was written
 }
@@ -132,16 +133,18 @@ func (l *Log) writeGroup(r *round, start int, ops []op) (int, error) {
 	w := l.lead.tail
 	size := int64(ops[0].end - start)
 	fresh := w == nil || ops[0].truncate != truncateNot ||
-		!w.Empty() && w.Off()+segment.GroupHeaderSize+size > l.opts.SegmentSize
-	used := int64(segment.HeaderSize + openingRoom)
-	if !fresh {
-		used = w.Off()
+		!w.Empty() && w.Off()+segment.GroupHeaderSize+size > w.Header().Size
+	var used, room int64
+	if fresh {
+		used, room = segment.HeaderSize+openingRoom, l.keep.next(l, int64(ops[len(ops)-1].end-start))
+	} else {
+		used, room = w.Off(), w.Header().Size
 	}
 	n, end := 1, ops[0].end
 	meta := ops[0].meta
 	last := ops[0].first + LSN(ops[0].records) - 1
 	for ; n < len(ops) && ops[n].truncate == truncateNot; n++ {
-		if used+segment.GroupHeaderSize+int64(ops[n].end-start) > l.opts.SegmentSize {
+		if used+segment.GroupHeaderSize+int64(ops[n].end-start) > room {
 			break
 		}
 		end = ops[n].end
@@ -189,7 +192,7 @@ func (l *Log) wrote(seq uint64, last LSN, meta []byte) {
 	l.touch()
 	l.lead.marked = markWanted
 	l.lead.stats.Groups++
-	l.keep.readyAhead(l, l.lead.tail.Off())
+	l.keep.readyAhead(l)
 }
 
 // touch notes that the active segment now ends behind its last group.
@@ -212,7 +215,7 @@ func (l *Log) openSegment(o *op, handed uint64, drafts []byte) error {
 	if err != nil {
 		return &unreadError{err}
 	}
-	w, err := l.keep.take(l)
+	w, err := l.keep.take(l, int64(len(drafts)))
 	if err != nil {
 		return err
 	}
