@@ -87,7 +87,7 @@ func (l *Log) dueAt(now time.Time) (at time.Time, work bool) {
 	switch {
 	case l.mu.failed != nil || l.mu.closed:
 		return at, false
-	case len(l.mu.queue.buf) > queueSize/2:
+	case len(l.mu.queue.buf) > handSize:
 		return now, true
 	case len(l.mu.queue.ops) > 0 && l.mu.queue.since.IsZero():
 		return now.Add(handAfter), true

@@ -11,6 +11,10 @@ import (
 // before an append waits. One append may be larger.
 const queueSize = 4 << 20
 
+// handSize is how many bytes may be ordered before they are handed to the OS although
+// nobody waits for them: it copies them while more are ordered.
+const handSize = 256 << 10
+
 // queueOps is how many appends may be, since some have no bytes.
 const queueOps = 256 << 10
 
@@ -159,7 +163,7 @@ func (l *Log) push(o op) Pending {
 	q.ops = append(q.ops, o)
 	if o.waits {
 		l.lead.gather.arrived.Add(1)
-	} else if q.since.IsZero() || len(q.buf) > queueSize/2 {
+	} else if q.since.IsZero() || len(q.buf) > handSize {
 		now := time.Now()
 		if q.since.IsZero() {
 			q.since = now

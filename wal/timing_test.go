@@ -172,17 +172,12 @@ func TestHandingOverIsDueFromTheFirstAppend(t *testing.T) {
 	})
 }
 
-// TestFullQueueIsHandedOverAtOnce orders more than half of what the queue takes.
+// TestFullQueueIsHandedOverAtOnce orders more than is kept back.
 func TestFullQueueIsHandedOverAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := openClocked(t, Options{})
-		for range 5 { // so that the segment is one of the larger ones
-			requireAppend(t, l.Log, string(make([]byte, firstSegment)))
-		}
-		pass(time.Second)
-		l.since()
 		for range 3 {
-			_, err := l.AppendAsync(make([]byte, queueSize/5))
+			_, err := l.AppendAsync(make([]byte, handSize*2/5))
 			require.NoError(t, err)
 		}
 		require.Equal(t, []string{"write 0s"}, l.since())
