@@ -167,11 +167,11 @@ func (l *Log) await(ctx context.Context, seq uint64, durable bool) error {
 	}
 }
 
-// arrive counts a caller who is about to await the append at seq, which was
-// ordered without a waiter, among those that a leader waits for. Requires mu.
-func (l *Log) arrive(seq uint64) {
-	if seq > l.mu.taken {
-		l.lead.gather.arrived.Add(1)
+// arrived counts one who awaits an append in the queue. Requires mu.
+func (l *Log) arrived() {
+	l.lead.gather.arrived.Add(1)
+	if l.mu.queue.waited.IsZero() {
+		l.mu.queue.waited = time.Now()
 	}
 }
 
@@ -324,7 +324,10 @@ func (l *Log) settle(r *round) {
 	if r.buf != nil {
 		l.mu.spare = r.queue
 	}
-	l.mu.stats.add(&l.lead.stats)
+	l.mu.stats.add(&l.lead.counts)
+	if !r.waited.IsZero() && r.failed == nil && r.cutErr == nil {
+		l.mu.stats.CommitTime.add(l.mu.lastTurn.Sub(r.waited))
+	}
 	released := 0
 	var decided *waiter
 	end := &decided

@@ -257,7 +257,9 @@ func (p Pending) Wait(ctx context.Context) error {
 		return err
 	}
 	p.log.mu.Lock()
-	p.log.arrive(p.seq)
+	if p.seq > p.log.mu.taken {
+		p.log.arrived()
+	}
 	err := p.log.await(ctx, p.seq, true)
 	if err != nil {
 		p.log.mu.Lock()

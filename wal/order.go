@@ -29,6 +29,8 @@ type queue struct {
 	buf   []byte // room for a group's header, then drafts
 	ops   []op
 	since time.Time // when the first op that nobody waits for was ordered
+
+	waited time.Time // when the first who waits for an op began to; zero: nobody does
 }
 
 // op is one append: a place in the stream.
@@ -162,7 +164,7 @@ func (l *Log) push(o op) Pending {
 	l.mu.next = o.first + LSN(o.records)
 	q.ops = append(q.ops, o)
 	if o.waits {
-		l.lead.gather.arrived.Add(1)
+		l.arrived()
 	} else if q.since.IsZero() || len(q.buf) > handSize {
 		now := time.Now()
 		if q.since.IsZero() {

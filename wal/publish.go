@@ -26,7 +26,7 @@ func (l *Log) syncTail() error {
 	}
 	ld.flushed += (flushed - ld.flushed) / 8
 	ld.gather.synced(took)
-	ld.stats.Syncs++
+	ld.counts.syncs = append(ld.counts.syncs, took)
 	if took > l.opts.SlowSync {
 		l.logger.Warn("wal: slow sync", "took", took, "path", ld.tail.Path())
 		l.hooks.slowSync(took)

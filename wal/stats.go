@@ -1,6 +1,10 @@
 package wal
 
-import "github.com/seed3918b8df/tidemark/segment"
+import (
+	"time"
+
+	"github.com/seed3918b8df/tidemark/segment"
+)
 
 // Stats counts what a log did since it was opened.
 type Stats struct {
@@ -17,16 +21,28 @@ type Stats struct {
 	QueuedBytes int // ordered and not yet handed to the operating system
 	Segments    int // that the log consists of now
 	Holds       int // that bind TruncateFront now
+
+	SyncTime   Histogram // how long each of Syncs took
+	CommitTime Histogram // of what one leader wrote: how long the first who waited for it did
 }
 
-// add moves the counters of s to t.
-func (t *Stats) add(s *Stats) {
-	t.Records += s.Records
-	t.Bytes += s.Bytes
-	t.Groups += s.Groups
-	t.Syncs += s.Syncs
-	t.Rotations += s.Rotations
-	*s = Stats{}
+// counts is what a round adds to Stats.
+type counts struct {
+	records, bytes, groups, rotations uint64
+	syncs                             []time.Duration // how long each took
+}
+
+// add moves c to t.
+func (t *Stats) add(c *counts) {
+	t.Records += c.records
+	t.Bytes += c.bytes
+	t.Groups += c.groups
+	t.Rotations += c.rotations
+	t.Syncs += uint64(len(c.syncs))
+	for _, took := range c.syncs {
+		t.SyncTime.add(took)
+	}
+	*c = counts{syncs: c.syncs[:0]}
 }
 
 // Stats returns a snapshot of the counters, as of the last group that was

@@ -54,7 +54,7 @@ type leader struct {
 	frontDue  time.Time // when FRONT is to name the active segment, as nothing else will; zero: it need not
 
 	flushed   int64     // bytes that a sync makes durable, smoothed; 0: there was none
-	stats     Stats     // of this round
+	counts    counts    // of this round
 	firstWork time.Time // when the oldest append that is not synced was written
 }
 
@@ -169,8 +169,8 @@ func (l *Log) writeGroup(r *round, start int, ops []op) (int, error) {
 		}
 	}
 	l.wrote(ops[n-1].seq, last, meta)
-	l.lead.stats.Records += uint64(last + 1 - ops[0].first)
-	l.lead.stats.Bytes += uint64(end - start)
+	l.lead.counts.records += uint64(last + 1 - ops[0].first)
+	l.lead.counts.bytes += uint64(end - start)
 	return n, nil
 }
 
@@ -191,7 +191,7 @@ func (l *Log) wrote(seq uint64, last LSN, meta []byte) {
 	}
 	l.touch()
 	l.lead.marked = markWanted
-	l.lead.stats.Groups++
+	l.lead.counts.groups++
 	l.keep.readyAhead(l)
 }
 
@@ -280,7 +280,7 @@ func (l *Log) replaceTail(w *segment.Writer, opening segment.Opening, o *op, at 
 			ld.written.first, ld.reset = o.first, o.seq
 		}
 	}
-	ld.stats.Rotations++
+	ld.counts.rotations++
 	l.touch()
 	l.hooks.rotated(ld.segments[len(ld.segments)-1])
 }
