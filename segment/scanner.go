@@ -41,8 +41,11 @@ const scanChunk = 256 << 10
 
 // Scanner walks the groups and frames of one segment in order and verifies what
 // it passes. It is the only code that does. It never reads at or behind its
-// limit and never allocates more than the limit allows. A Scanner is for one
-// goroutine; its zero value is ready for [Scanner.Start].
+// limit. It takes 256 KiB of memory, or as much as the largest frame, and from the
+// third chunk in a row on twice 320 KiB, one of which another goroutine reads ahead:
+// r must bear that, and may be read once more after the last step. It never takes more
+// than twice what the limit allows. A Scanner is for one goroutine; its zero value is
+// ready for [Scanner.Start].
 type Scanner struct {
 	// Set by Start; the limit may be raised.
 	r     io.ReaderAt
@@ -54,6 +57,7 @@ type Scanner struct {
 	// The window: the file's bytes from bufOff.
 	buf    []byte
 	bufOff int64
+	ahead  ahead
 
 	// The position.
 	off   int64
@@ -83,7 +87,8 @@ type Scanner struct {
 // Nothing at or behind limit is read. path is for errors. The scanner keeps its
 // memory from earlier scans.
 func (s *Scanner) Start(r io.ReaderAt, path string, h Header, limit int64) {
-	*s = Scanner{r: r, path: path, head: h, limit: limit, chunk: scanChunk, buf: s.buf[:0], off: HeaderSize}
+	s.ahead.forget()
+	*s = Scanner{r: r, path: path, head: h, limit: limit, chunk: scanChunk, buf: s.buf[:0], ahead: s.ahead, off: HeaderSize}
 }
 
 // StartAt begins a scan at the frame of record lsn at off, or at the header of
@@ -331,6 +336,11 @@ func (s *Scanner) window(off, n int64) []byte {
 	if have := int64(len(s.buf)); at >= 0 && at+n <= have {
 		return s.buf[at:][:n]
 	}
+	if b := s.ahead.take(s.buf, s.bufOff, off, n); b != nil {
+		s.buf, s.bufOff = b, off
+		s.ahead.took(s.r, s.ahead.size == scanChunk, off+int64(len(b)), s.limit)
+		return b[:n]
+	}
 	want := min(max(n, s.chunk), s.limit-off)
 	var kept int
 	old := s.buf
@@ -344,6 +354,7 @@ func (s *Scanner) window(off, n int64) []byte {
 	got, err := s.r.ReadAt(s.buf[kept:], off+int64(kept))
 	s.buf = s.buf[:kept+got]
 	if int64(len(s.buf)) >= n {
+		s.ahead.took(s.r, want == scanChunk && int64(len(s.buf)) == want, off+want, s.limit)
 		return s.buf[:n]
 	}
 	if err == nil || err == io.EOF {

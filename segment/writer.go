@@ -55,8 +55,8 @@ type mark struct {
 //	syncdir
 //
 // Unless zeros is nil, a piece of [ZeroPiece] bytes is written before the sync, and one more
-// as long as zeros says, with so many bytes of the size written, that it is wanted: no sync
-// of a group then has to wait for the file system's journal.
+// as long as zeros says, with so many bytes of the size written, that it is wanted: as far as
+// they reach, no sync of a group has to wait for the file system's journal.
 //
 // A [SyncError] means that a sync failed, and that nothing is known of the file.
 func Create(fsys vfs.FS, dir string, h Header, size int64, zeros func(written, of int64) bool) (*Writer, error) {
@@ -204,6 +204,7 @@ func (w *Writer) Reserve(size int64) error {
 		return nil
 	}
 	if err := w.file.Allocate(size); err != nil {
+		_ = w.file.Truncate(w.size) // what it got is for others
 		return err
 	}
 	w.size = size
@@ -236,7 +237,7 @@ func (w *Writer) write(g Group, head, tail []byte) error {
 	g.Body = w.sums.Sum64()
 	g.encode(head, w.head.Salt, w.off)
 
-	if err := w.Reserve(end); err != nil { // one group may be larger than a segment
+	if err := w.Reserve(w.off + g.Length); err != nil { // one group may be larger than a segment
 		return err
 	}
 	if err := w.writeAt(head, w.off); err != nil {

@@ -325,7 +325,7 @@ func (l *Log) settle(r *round) {
 		l.mu.spare = r.queue
 	}
 	l.mu.stats.add(&l.lead.counts)
-	if !r.waited.IsZero() && r.failed == nil && r.cutErr == nil {
+	if !r.waited.IsZero() && r.failed == nil && r.cutErr == nil && (r.sync || l.opts.Sync != SyncAlways) {
 		l.mu.stats.CommitTime.add(l.mu.lastTurn.Sub(r.waited))
 	}
 	released := 0
@@ -374,6 +374,7 @@ func (l *Log) throwAway(r *round) {
 		l.mu.cuts = append(l.mu.cuts, cut{from: r.cutFrom, to: l.mu.seq + 1, err: r.cutErr})
 	}
 	l.mu.queue.reset()
+	l.mu.taken = l.mu.seq // nobody leads for what was thrown away
 	l.mu.first, l.mu.next = LSN(l.first.Load()), l.lead.written.last+1
 	l.mu.stalled = r.cutErr
 	l.hooks.noSpace(r.cutErr)

@@ -105,6 +105,7 @@
 //	flusher.go   what is due and nobody waits for
 //	keeper.go    the next segment, seals, removals, in the background
 //	truncate.go  TruncateFront, TruncateBack, Reset, Hold
+//	stats.go     counters, and histogram.go of durations
 //	reader.go    Read, Records, Follow, Reader
 //	extent.go    a segment as readers see it
 //	viewer.go    ReadOnly

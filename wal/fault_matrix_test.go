@@ -201,6 +201,10 @@ func (wl workload) runWith(t *testing.T, base *vfs.Mem, start world, f injected,
 	defer guard.Stop()
 	r := newRun(base, start, f)
 	r.opts.Sync, r.opts.Recovery = wl.opts.Sync, wl.opts.Recovery
+	if wl.opts.firstSegment != 0 {
+		r.opts.SegmentSize, r.opts.firstSegment = wl.opts.SegmentSize, wl.opts.firstSegment
+		r.crash.UseZeros()
+	}
 	r.t, r.each = t, scale.Pick(t, 2, 3, 3, 4)
 	edit(r)
 	synctest.Test(t, func(*testing.T) {

@@ -20,7 +20,7 @@ import (
 type workload struct {
 	name   string
 	before func(t *testing.T) *vfs.Mem
-	opts   Options // of which Sync and Recovery count
+	opts   Options // of which Sync and Recovery count, and how segments grow, if they do
 	do     func(r *run)
 }
 
@@ -116,6 +116,22 @@ var workloads = []workload{
 		r.truncateFront(2)
 		r.limit(0)
 		r.batch(1, 50, 1, "again")
+	}},
+	{"grow", logOf(2), Options{SegmentSize: 64 << 10, firstSegment: MinSegmentSize}, func(r *run) {
+		for range 6 {
+			r.append(3000)
+			r.rest()
+		}
+		r.append(30_000) // more than what is ready has room for
+		r.rest()
+		r.limit(r.crash.Used() + 6000)
+		r.append(40_000)
+		r.append(500)
+		r.limit(0)
+		r.append(20_000)
+		r.truncateFront(3)
+		r.rest()
+		r.append(100)
 	}},
 	{"given up", damagedLog, Options{Recovery: PointInTime}, func(r *run) {
 		r.readAll()

@@ -2,13 +2,14 @@ package wal
 
 import (
 	"iter"
+	"math"
 	"math/bits"
 	"time"
 )
 
-// Histogram counts durations by their size. The bounds of a bucket are a quarter apart at
-// most, from 1 µs or so to 34 s, as in HdrHistogram: what it says of a percentile is too
-// large by so much at most. A value; the zero Histogram is empty.
+// Histogram counts durations by their size. From 1 µs or so to 34 s the bounds of a bucket
+// are a quarter apart at most, as in HdrHistogram: what it says of a percentile is too large
+// by so much at most. A value; the zero Histogram is empty.
 type Histogram struct {
 	Count uint64
 	Sum   time.Duration
@@ -57,13 +58,13 @@ func (h *Histogram) add(d time.Duration) {
 }
 
 // Quantile returns a duration that the part q of all, from 0 to 1, is not above: 0.99 for
-// the 99th percentile. It is at most a quarter more than the least such, and at most Max;
-// 0 if there is none.
+// the 99th percentile. It is at most a quarter more than the least such that was counted, or
+// 1 µs if that is less, and at most Max; 0 if there is none.
 func (h Histogram) Quantile(q float64) time.Duration {
-	rank := uint64(q * float64(h.Count))
+	rank := uint64(math.Ceil(min(max(q, 0), 1) * float64(h.Count)))
 	var n uint64
 	for i, c := range h.buckets {
-		if n += c; n > rank || n == h.Count {
+		if n += c; n > 0 && n >= rank {
 			return min(boundOf(i), h.Max)
 		}
 	}
@@ -72,7 +73,7 @@ func (h Histogram) Quantile(q float64) time.Duration {
 
 // Buckets goes through all buckets: the bound that what is in one is below, and how many
 // durations are below that in all. The bounds are always the same, so that a collector of
-// metrics can take them as they are.
+// metrics can take them as they are; the last is the largest Duration and stands for none.
 func (h Histogram) Buckets() iter.Seq2[time.Duration, uint64] {
 	return func(yield func(time.Duration, uint64) bool) {
 		var n uint64

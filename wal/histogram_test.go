@@ -1,8 +1,12 @@
 package wal
 
 import (
+	"io/fs"
+	"math"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -47,7 +51,7 @@ func TestQuantileIsAQuarterTooLargeAtMost(t *testing.T) {
 		require.Equal(t, sum, h.Sum)
 		require.Equal(t, uint64(len(all)), h.Count)
 		for _, q := range []float64{0, 0.01, 0.5, 0.9, 0.99, 0.999, 1} {
-			want := all[min(len(all)-1, int(q*float64(len(all))))]
+			want := all[max(0, int(math.Ceil(q*float64(len(all))))-1)]
 			require.GreaterOrEqual(t, h.Quantile(q), want, "%v of %v", q, all)
 			require.LessOrEqual(t, h.Quantile(q), want+want/4, "%v of %v", q, all)
 		}
@@ -92,5 +96,35 @@ func TestStatsTellHowLongCommitsTook(t *testing.T) {
 		s = l.Stats()
 		require.Equal(t, uint64(3), s.CommitTime.Count, "nobody waited")
 		require.Equal(t, s.Syncs, s.SyncTime.Count)
+	})
+}
+
+// TestCommitThatWasThrownAwayIsNotCounted with the hours until there is space again: it was
+// ordered behind one that the disk had no space for, and was then waited for.
+func TestCommitThatWasThrownAwayIsNotCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hold := make(chan struct{})
+		var full atomic.Bool
+		l := open(t, Options{FS: vfs.Wrap(vfs.NewMem(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
+			if full.Load() && c.Op == vfs.WriteAt && isSegment(c) {
+				<-hold
+				return 0, &fs.PathError{Op: "write", Path: c.Name, Err: syscall.ENOSPC}
+			}
+			return do(int(c.Size))
+		})})
+		require.NoError(t, second(l.Append(nil)))
+		full.Store(true)
+		_, err := l.AppendAsync([]byte("taken by a leader"))
+		require.NoError(t, err)
+		time.Sleep(2 * handAfter)
+		p, err := l.AppendAsync([]byte("in the queue"))
+		require.NoError(t, err)
+		close(hold)
+		synctest.Wait()
+		require.ErrorIs(t, p.Wait(t.Context()), ErrNoSpace)
+		full.Store(false)
+		time.Sleep(time.Hour)
+		require.NoError(t, second(l.Append(nil)))
+		require.Zero(t, l.Stats().CommitTime.Max)
 	})
 }

@@ -13,12 +13,13 @@ import (
 	"github.com/seed3918b8df/tidemark/segment"
 )
 
-// keeper does in the background what no commit must wait for: it makes the next
-// segment ready, seals those that ended, and removes those truncated away.
+// keeper does in the background what commits should not wait for: it makes the next
+// segment ready, seals those that ended, and removes those truncated away. A commit waits
+// for the next segment where it is faster, and where many wait for their seal.
 type keeper struct {
 	mu struct {
 		sync.Mutex
-		seals     []func() // are done before the removals
+		seals     []func()
 		removals  []func()
 		running   bool            // the goroutine is at work
 		ready     *segment.Writer // made ahead; nil: none
@@ -31,6 +32,7 @@ type keeper struct {
 	idle  sync.Cond     // on mu: a seal was taken up, or a preparation or all of the jobs ended
 	hurry chan struct{} // holds one: the leader waits for the segment that is being prepared
 
+	first  int64        // size of the first segment
 	filled atomic.Int64 // bytes of the active segment
 }
 
@@ -44,8 +46,8 @@ const (
 
 // zerosBelow is the mean size in bytes of what a sync makes durable up to which segments
 // are written with zeros before they are used. That costs the device as many bytes again,
-// and saves each sync the journal of the file system: on ext4 on an NVMe disk a third of
-// its time, 145 us to 113.
+// and saves each sync the journal of the file system: on ext4 on an NVMe disk 113 us
+// instead of 145.
 const zerosBelow = 128 << 10
 
 // notReadyError says that a file could not be made, by a call that says nothing
@@ -56,7 +58,8 @@ func (e *notReadyError) Error() string { return "next segment: " + e.err.Error()
 func (e *notReadyError) Unwrap() error { return e.err }
 
 // maxSeals is how many segments may wait for their seal, each with a descriptor and an
-// index: who rotates faster than that waits.
+// index: who rotates faster than that waits. Removals, of which there may be many, take
+// turns with the seals.
 const maxSeals = 4
 
 // do runs job on the keeper's goroutine, after those given before to the same list.
@@ -77,14 +80,12 @@ func (k *keeper) do(list *[]func(), job func()) {
 func (k *keeper) run() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for {
+	for sealed := false; len(k.mu.seals)+len(k.mu.removals) > 0; {
 		list := &k.mu.seals
-		if len(*list) == 0 {
+		if len(k.mu.removals) > 0 && (sealed || len(k.mu.seals) == 0) { // in turn
 			list = &k.mu.removals
 		}
-		if len(*list) == 0 {
-			break
-		}
+		sealed = list == &k.mu.seals
 		job := (*list)[0]
 		*list = (*list)[1:]
 		k.idle.Broadcast()
@@ -112,7 +113,7 @@ func (k *keeper) stop() *segment.Writer {
 }
 
 // readyAhead has the next segment made ready once the active one is half full, or a
-// quarter if the next is larger and takes longer.
+// quarter while they grow, and the next takes longer than this one.
 func (k *keeper) readyAhead(l *Log) {
 	off, size := l.lead.tail.Off(), l.lead.tail.Header().Size
 	k.filled.Store(off)
@@ -138,14 +139,16 @@ func (k *keeper) readyAhead(l *Log) {
 }
 
 // zerosPause is how long the disk is left to others between two pieces of zeros that are
-// not urgent.
+// not urgent, at least: it is as long as a piece takes.
 const zerosPause = 2 * time.Millisecond
 
 // zeros returns what [segment.Create] asks for a segment that should be ready before the
 // active one, which is filled up to off, has its size. The pieces are spread over that
 // time, if it is not long. It ends early when somebody waits for the segment.
 func (k *keeper) zeros(off, size int64) func(written, of int64) bool {
+	began := time.Now()
 	return func(written, of int64) bool {
+		defer func() { began = time.Now() }()
 		select {
 		case <-k.hurry:
 			return false
@@ -154,7 +157,7 @@ func (k *keeper) zeros(off, size int64) func(written, of int64) bool {
 		if float64(written)*float64(size-off) <= float64(of)*float64(k.filled.Load()-off) {
 			return true // it is late
 		}
-		pause := time.NewTimer(zerosPause)
+		pause := time.NewTimer(max(zerosPause, time.Since(began)))
 		defer pause.Stop()
 		select {
 		case <-k.hurry:
@@ -190,7 +193,8 @@ func (k *keeper) prepareAhead(l *Log, zeros func(written, of int64) bool) {
 	k.idle.Broadcast()
 }
 
-// next returns how large the segment is that take returns, at least.
+// next returns for how large a segment the leader plans: take has that much space reserved
+// where the one it returns is smaller.
 func (k *keeper) next(l *Log, need int64) int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -198,7 +202,7 @@ func (k *keeper) next(l *Log, need int64) int64 {
 	case k.mu.ready != nil:
 		return k.mu.ready.Header().Size
 	case k.mu.preparing: // it may fail, or be a smaller one
-		return min(l.opts.SegmentSize, max(firstSegment, growth*need))
+		return min(l.opts.SegmentSize, max(k.first, growth*need))
 	}
 	return k.sizeFor(l, need)
 }
@@ -206,7 +210,7 @@ func (k *keeper) next(l *Log, need int64) int64 {
 // sizeFor returns how large the next segment is made, of which the first group takes need
 // bytes. Requires mu.
 func (k *keeper) sizeFor(l *Log, need int64) int64 {
-	return min(l.opts.SegmentSize, max(firstSegment, growth*k.mu.size, growth*need))
+	return min(l.opts.SegmentSize, max(k.first, growth*k.mu.size, growth*need))
 }
 
 // take returns a segment that is ready, and makes one for a group of need bytes if there
@@ -230,21 +234,17 @@ func (k *keeper) prepare(l *Log, need int64) error {
 	for k.mu.preparing || len(k.mu.seals) >= maxSeals {
 		k.idle.Wait()
 	}
-	ready, err := k.mu.ready, k.mu.err
-	small := k.sizeFor(l, need) <= firstSegment
+	ready, err, first := k.mu.ready, k.mu.err, k.mu.size == 0
 	k.mu.err = nil
 	k.mu.Unlock()
 	if ready != nil {
-		if err := ready.Reserve(segment.HeaderSize + openingRoom + need); err != nil {
-			return &notReadyError{err}
-		}
-		return nil
+		return k.reserve(l, ready, need)
 	}
 	if err != nil && isFatal(err) {
 		return err
 	}
 	var zeros func(written, of int64) bool
-	if small && l.zerosPay() {
+	if first && growth*need <= k.first && l.zerosPay() { // later, who rotates has no time for it
 		zeros = func(int64, int64) bool { return true }
 	}
 	w, err := k.create(l, need, zeros)
@@ -255,6 +255,24 @@ func (k *keeper) prepare(l *Log, need int64) error {
 	defer k.mu.Unlock()
 	k.mu.ready = w
 	return nil
+}
+
+// reserve has w, which is ready, have room for a group of need bytes. It is given up if that
+// fails for another reason than want of space.
+func (k *keeper) reserve(l *Log, w *segment.Writer, need int64) error {
+	err := w.Reserve(segment.HeaderSize + openingRoom + need)
+	if err == nil {
+		return nil
+	}
+	if !vfs.IsNoSpace(err) {
+		k.mu.Lock()
+		k.mu.ready = nil
+		k.mu.Unlock()
+		if err := errors.Join(w.Close(), l.fs.Remove(w.Path())); err != nil {
+			l.logger.Warn("wal: a segment that was ready stays unused", "path", w.Path(), "err", err)
+		}
+	}
+	return &notReadyError{err}
 }
 
 // create makes a segment of which the first group takes need bytes, and a smaller one
@@ -272,9 +290,9 @@ func (k *keeper) create(l *Log, need int64, zeros func(written, of int64) bool) 
 		return nil, &notReadyError{err}
 	}
 	h := segment.Header{Log: l.id, ID: id, Salt: salt, Unit: 8, Created: time.Now().UnixNano()}
-	least := min(size, max(firstSegment, growth*need))
+	least := min(size, max(k.first, segment.HeaderSize+openingRoom+need))
 	w, err := segment.Create(l.fs, l.dir, h, size, zeros)
-	for err != nil && vfs.IsNoSpace(err) && size > least {
+	for err != nil && vfs.IsNoSpace(err) && !isFatal(&notReadyError{err}) && size > least {
 		size = max(size/2, least)
 		w, err = segment.Create(l.fs, l.dir, h, size, zeros)
 	}

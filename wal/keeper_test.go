@@ -1,9 +1,11 @@
 package wal
 
 import (
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,12 +19,14 @@ import (
 // made is a segment as it was made: how large, and in how many pieces of zeros.
 type made struct{ kib, pieces int64 }
 
-// openMaking opens a log on the disk, where a piece of zeros takes so long, and returns
-// what notes, in order, which segments are made.
+// openMaking opens a log where zeros are of use, and a piece of them takes so long, and
+// returns what notes, in order, which segments are made.
 func openMaking(t *testing.T, o Options, piece time.Duration) (*Log, func() []made) {
 	var mu sync.Mutex
 	var list []made
-	o.FS = vfs.Wrap(vfs.OS(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
+	m := vfs.NewMem()
+	m.UseZeros()
+	o.FS = vfs.Wrap(m, func(c vfs.Call, do func(int) (int, error)) (int, error) {
 		mu.Lock()
 		switch {
 		case c.Op == vfs.Allocate && strings.HasSuffix(c.Name, segment.TempExt):
@@ -36,7 +40,7 @@ func openMaking(t *testing.T, o Options, piece time.Duration) (*Log, func() []ma
 		}
 		return do(int(c.Size))
 	})
-	l, err := Open(t.TempDir()+"/log", &o)
+	l, err := Open("log", &o)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })
 	return l, func() []made {
@@ -96,22 +100,101 @@ func TestSegmentThatIsWaitedForIsNotWrittenToItsEnd(t *testing.T) {
 }
 
 // TestPreparationDelaysNoRemoval has a log stand still while its next segment is written
-// with zeros, which takes a quarter of a second, and drops others.
+// with zeros, a piece an hour, and drops others.
 func TestPreparationDelaysNoRemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l, list := openMaking(t, Options{SegmentSize: 64 << 20}, 0)
-		for {
-			requireAppend(t, l, string(make([]byte, 64<<10)))
-			if synctest.Wait(); len(list()) == 6 { // the last of them is being made
-				break
-			}
-			time.Sleep(time.Second) // real time: the bubble's
-		}
+		l, _ := openMaking(t, Options{SegmentSize: 16 << 10, firstSegment: 8 << 10}, time.Hour)
+		requireAppend(t, l, "one", "two", half)
+		require.NoError(t, l.Rotate())
+		requireAppend(t, l, "three", half)
+		synctest.Wait()
+		l.keep.mu.Lock()
+		require.True(t, l.keep.mu.preparing)
+		l.keep.mu.Unlock()
 		began := time.Now()
 		oldest := l.Segments()[0].Path
 		require.NoError(t, l.TruncateFront(l.LastLSN()))
-		time.Sleep(10 * time.Millisecond) // real time: the bubble's
-		require.NoFileExists(t, oldest)
-		require.Less(t, time.Since(began), time.Second)
+		synctest.Wait()
+		_, err := l.fs.Open(oldest, vfs.ReadOnly)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		require.Zero(t, time.Since(began))
+	})
+}
+
+// TestRemovalsTakeTurnsWithSeals so that a log that always has a segment to seal still
+// gives its space back, and one that drops many segments is not kept from a rotation.
+func TestRemovalsTakeTurnsWithSeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var k keeper
+		k.idle.L = &k.mu
+		var order string
+		hold := make(chan struct{})
+		k.do(&k.mu.seals, func() { <-hold })
+		for range 3 {
+			k.do(&k.mu.removals, func() { order += "r" })
+			k.do(&k.mu.seals, func() { order += "s" })
+		}
+		k.do(&k.mu.removals, func() { order += "r" })
+		close(hold)
+		synctest.Wait()
+		require.Equal(t, "rsrsrsr", order)
+	})
+}
+
+// TestFailedSyncOfANewSegmentIsNotTriedAgain with a smaller one, even if it failed for want
+// of space: it is not known what the disk has.
+func TestFailedSyncOfANewSegmentIsNotTriedAgain(t *testing.T) {
+	for what, match := range map[string]func(vfs.Call) bool{
+		"file":      func(c vfs.Call) bool { return c.Op == vfs.Sync && strings.HasSuffix(c.Name, segment.TempExt) },
+		"directory": func(c vfs.Call) bool { return c.Op == vfs.SyncDir },
+	} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				faulty := vfs.NewFaulty(vfs.NewMem())
+				trace := vfs.NewTrace(faulty)
+				l := openWith(t, Options{FS: trace, SegmentSize: 64 << 10, firstSegment: 8 << 10})
+				requireAppend(t, l, "one")
+				trace.Take()
+				faulty.Set(vfs.Fault{Match: match, Err: syscall.ENOSPC})
+				err := second(l.Append(make([]byte, 9000)))
+				require.ErrorIs(t, err, ErrFailed)
+				require.Equal(t, 1, strings.Count(trace.Take(), "create "))
+				require.ErrorIs(t, second(l.Append(nil)), ErrFailed)
+			})
+		})
+	}
+}
+
+// TestSpaceOfASegmentThatIsTooSmallIsGivenBack: one is ready, and the disk has not the
+// space to make it large enough.
+func TestSpaceOfASegmentThatIsTooSmallIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := vfs.NewMem()
+		l := openWith(t, Options{FS: m, SegmentSize: 64 << 10, firstSegment: 8 << 10})
+		requireAppend(t, l, "one", half[:3000])
+		synctest.Wait() // the next one is ready
+		used := m.Used()
+		m.SetLimit(used + 5000)
+		require.ErrorIs(t, second(l.Append(make([]byte, 100_000))), ErrNoSpace)
+		require.LessOrEqual(t, m.Used(), used)
+		requireAppend(t, l, half)
+		require.EqualValues(t, 3, l.LastLSN())
+	})
+}
+
+// TestSegmentThatCannotBeEnlargedIsNotUsed if the disk has said more than that it is full.
+func TestSegmentThatCannotBeEnlargedIsNotUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faulty := vfs.NewFaulty(vfs.NewMem())
+		l := openWith(t, Options{FS: faulty, SegmentSize: 64 << 10, firstSegment: 8 << 10})
+		requireAppend(t, l, "one", half[:3000])
+		synctest.Wait() // the next one is ready
+		faulty.Set(vfs.Fault{Match: onFile(vfs.Allocate, segment2), Err: syscall.EIO})
+		require.ErrorIs(t, second(l.Append(make([]byte, 100_000))), syscall.EIO)
+		_, err := faulty.Open(segment2, vfs.ReadOnly)
+		require.ErrorIs(t, err, fs.ErrNotExist)
+		requireAppend(t, l, "two")
+		require.EqualValues(t, 3, l.LastLSN())
+		require.Greater(t, l.Segments()[1].ID, uint64(2))
 	})
 }

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -172,7 +173,7 @@ func newLog(dir string, o Options, plan *recovery.Plan) *Log {
 	l.keep.idle.L, l.keep.hurry = &l.keep.mu, make(chan struct{}, 1)
 	l.hooks.idle.L = &l.hooks.mu
 	l.hooks.hooks = o.Hooks
-	l.keep.mu.nextID = plan.NextID
+	l.keep.mu.nextID, l.keep.first = plan.NextID, cmp.Or(o.firstSegment, firstSegment)
 	l.mu.holds = map[*Hold]LSN{}
 	l.mu.queue.reset()
 	l.mu.spare.reset()

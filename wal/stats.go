@@ -22,8 +22,14 @@ type Stats struct {
 	Segments    int // that the log consists of now
 	Holds       int // that bind TruncateFront now
 
-	SyncTime   Histogram // how long each of Syncs took
-	CommitTime Histogram // of what one leader wrote: how long the first who waited for it did
+	// SyncTime is how long each of Syncs took.
+	SyncTime Histogram
+
+	// CommitTime is how long who commits waits, at most: one duration for each group
+	// commit, and not for each append in it, from when the first who waits for it begins to
+	// wait until all are told. Under SyncAlways those are the commits that are synced. What
+	// failed is not in it, nor what nobody waited for before it was written.
+	CommitTime Histogram
 }
 
 // counts is what a round adds to Stats.

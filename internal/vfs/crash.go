@@ -107,6 +107,9 @@ func NewCrashFrom(m *Mem, unit int) *Crash {
 // SetLimit is [Mem.SetLimit].
 func (c *Crash) SetLimit(bytes int64) { c.mem.SetLimit(bytes) }
 
+// UseZeros is [Mem.UseZeros].
+func (c *Crash) UseZeros() { c.mem.UseZeros() }
+
 // Used is [Mem.Used].
 func (c *Crash) Used() int64 { return c.mem.Used() }
 

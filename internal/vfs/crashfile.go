@@ -33,6 +33,15 @@ func (f *crashFile) Allocate(size int64) (err error) {
 	return err
 }
 
+// Zero implements [File].
+func (f *crashFile) Zero(off, end int64) (bool, error) {
+	if !f.fs.zeros {
+		return false, nil
+	}
+	_, err := f.WriteAt(make([]byte, end-off), off)
+	return true, err
+}
+
 // Truncate implements [File].
 func (f *crashFile) Truncate(size int64) (err error) {
 	f.change(func(h *history, seq *uint64) {

@@ -26,6 +26,8 @@ type Mem struct {
 	dirs  map[string]memDir
 	locks map[*inode]bool
 	open  map[*memFile]bool
+
+	zeros bool // Zero is of use
 }
 
 // memDir maps base names to files; a directory in it has a nil inode here and its
@@ -46,6 +48,10 @@ func (m *Mem) SetLimit(bytes int64) { m.space.setLimit(bytes) }
 
 // Used returns the sum of the sizes of all files, as SetLimit counts it.
 func (m *Mem) Used() int64 { return m.space.inUse() }
+
+// UseZeros has [File.Zero] write zeros, as if that were of use. It is called before m is
+// used, and is true of what is cloned from m.
+func (m *Mem) UseZeros() { m.zeros = true }
 
 // Mkdir implements [FS].
 func (m *Mem) Mkdir(dir string) error {

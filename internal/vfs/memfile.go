@@ -102,8 +102,14 @@ func (f *memFile) Allocate(size int64) error {
 	return nil
 }
 
-// Zero implements [File]: it is of no use.
-func (f *memFile) Zero(int64, int64) (bool, error) { return false, nil }
+// Zero implements [File]: it is of no use, unless [Mem.UseZeros] says so.
+func (f *memFile) Zero(off, end int64) (bool, error) {
+	if !f.fs.zeros {
+		return false, nil
+	}
+	_, err := f.WriteAt(make([]byte, end-off), off)
+	return true, err
+}
 
 // Truncate implements [File].
 func (f *memFile) Truncate(size int64) error {

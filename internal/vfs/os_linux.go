@@ -47,9 +47,10 @@ func (f *osFile) allocate(old, size int64) error {
 	return err
 }
 
-// A write of at least largeWrite bytes is parted in pieces of writePiece, and the disk is
-// given each at once: it has done most of them when the last one is in the page cache. The
-// write and sync of 1 MiB takes a fifth less, as it does past the page cache.
+// A write of at least largeWrite bytes is parted where the file's offset is a multiple of
+// writePiece, and the disk is given each piece at once: it has done most of them when the
+// last one is in the page cache. The write and sync of 1 MiB takes a fifth less, as it does
+// past the page cache.
 const (
 	largeWrite = 512 << 10
 	writePiece = 128 << 10
@@ -60,35 +61,56 @@ func (f *osFile) WriteAt(b []byte, off int64) (n int, err error) {
 	if len(b) < largeWrite {
 		return f.File.WriteAt(b, off)
 	}
-	for n < len(b) && err == nil {
-		var wrote int
-		wrote, err = f.File.WriteAt(b[n:min(n+writePiece, len(b))], off+int64(n))
-		f.begin(off+int64(n), int64(wrote))
+	for n < len(b) {
+		at := off + int64(n)
+		piece := min(writePiece-int(at%writePiece), len(b)-n)
+		wrote, err := f.File.WriteAt(b[n:n+piece], at)
 		n += wrote
+		if err == nil {
+			err = f.writeBack(at, int64(wrote), unix.SYNC_FILE_RANGE_WRITE)
+		}
+		if err != nil {
+			return n, err
+		}
 	}
-	return n, err
+	return n, nil
 }
 
-// begin tells the system to give what was written to the disk, and does not wait for that.
-func (f *osFile) begin(off, size int64) {
-	_ = f.control("writeback", func(fd uintptr) error { // a system without it begins when it likes
-		return unix.SyncFileRange(int(fd), off, size, unix.SYNC_FILE_RANGE_WRITE)
+// writeBack has the system give what was written to the disk, and wait for it if the flags
+// say so. Its error is one of the disk, which the system may tell nobody a second time.
+func (f *osFile) writeBack(off, size int64, flags int) error {
+	err := f.control("writeback", func(fd uintptr) error {
+		return retry(func() error { return unix.SyncFileRange(int(fd), off, size, flags) })
 	})
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // the system begins when it likes
+	}
+	return err
 }
 
-// Zero is of use where there is fallocate: that marks extents as not written, the first
-// write to each block takes a transaction of the file system's journal, and the sync of it
-// waits for that. The system is told to begin, so that it has little to do at once when
-// somebody else syncs.
+// Zero is of use on ext4 and XFS, where fallocate marks extents as not written: the first
+// write to each block takes a transaction of the journal, and the sync of it waits for
+// that. File systems that copy on write lose by it what fallocate has reserved. What is
+// written is waited for, so that the disk has no more than it to do when somebody else
+// syncs.
 func (f *osFile) Zero(off, end int64) (bool, error) {
-	if f.zeroed {
+	if f.zeroed || !f.marksExtents() {
 		return false, nil
 	}
 	if err := f.writeZeros(off, end); err != nil {
 		return true, err
 	}
-	f.begin(off, end-off)
-	return true, nil
+	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
+	return true, f.writeBack(off, end-off, all)
+}
+
+// marksExtents reports whether the file is on ext4 or XFS.
+func (f *osFile) marksExtents() bool {
+	var st unix.Statfs_t
+	err := f.control("statfs", func(fd uintptr) error {
+		return retry(func() error { return unix.Fstatfs(int(fd), &st) })
+	})
+	return err == nil && (uint32(st.Type) == unix.EXT4_SUPER_MAGIC || uint32(st.Type) == unix.XFS_SUPER_MAGIC)
 }
 
 // retry calls fn until a signal does not interrupt it.

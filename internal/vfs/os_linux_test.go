@@ -39,7 +39,9 @@ func TestZeroLeavesNothingToBeMarked(t *testing.T) {
 		for off := int64(0); written && off < 3<<20; off += 1 << 20 {
 			use, err := f.Zero(off, off+1<<20)
 			require.NoError(t, err)
-			require.True(t, use)
+			if !use {
+				t.Skip("the directory for temporary files is neither on ext4 nor on XFS")
+			}
 		}
 		require.NoError(t, f.Sync())
 		unwritten, known := unwrittenExtents(t, f.(*osFile))

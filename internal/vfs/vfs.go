@@ -112,8 +112,8 @@ type File interface {
 
 	// Zero writes the zeros from off to end, which Allocate has reserved and nobody has
 	// written: once they are synced, the Sync of what is written over them changes data
-	// alone. The disk is given them at once, and not waited for. Where that is no use it
-	// does nothing and returns false.
+	// alone. It waits until the disk has them, which is not to say that they are durable.
+	// Where that is no use it does nothing and returns false.
 	Zero(off, end int64) (bool, error)
 
 	// Truncate sets the file's size. Bytes gained are zeros. No space is reserved.
