@@ -526,20 +526,20 @@ func decodeIndex(t *testing.T, records uint64, length int64, data []byte) {
 		ask = append(ask, p.ordinal-1, p.ordinal, p.ordinal+1)
 	}
 	for _, ordinal := range ask {
-		start, off, end, ok := x.Find(ordinal)
+		at, next, ok := x.Find(ordinal)
 		found := false
 		var best pair
-		least := int64(1<<63 - 1)
+		after := pair{1<<32 - 1, 1<<63 - 1}
 		for _, p := range want {
 			if p.ordinal <= ordinal {
 				best, found = p, true
-			} else {
-				least = min(least, p.off)
+			} else if p.off < after.off {
+				after = p
 			}
 		}
 		require.Equal(t, found, ok)
 		if ok {
-			require.Equal(t, []any{best.ordinal, best.off, least}, []any{start, off, end})
+			require.Equal(t, []pair{best, after}, []pair{{at.Ordinal, at.Off}, {next.Ordinal, next.Off}})
 		}
 	}
 	if n := len(want); n > 0 { // an index that was decoded takes more entries

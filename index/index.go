@@ -19,13 +19,14 @@ const EntrySize = 4 + 4
 // ErrMalformed is wrapped by the errors of [Decode].
 var ErrMalformed = errors.New("index: malformed")
 
-// entry says where the frame of a record begins.
+// entry is an [Entry] in 8 bytes.
 type entry struct {
 	ordinal uint32
 	off8    uint32 // offset / 8; frames begin at multiples of 8
 }
 
-func (e entry) off() int64 { return int64(e.off8) * 8 }
+func (e entry) off() int64      { return int64(e.off8) * 8 }
+func (e entry) exported() Entry { return Entry{e.ordinal, e.off()} }
 
 // Index is an append-only sparse index. One goroutine may call Add while any
 // number call the other methods. The zero value is empty and ready to use.
@@ -61,24 +62,30 @@ func (x *Index) Add(ordinal uint32, off int64) {
 // Len returns the number of entries.
 func (x *Index) Len() int { return int(x.count.Load()) }
 
-// Find returns the last entry at or before ordinal, and where the next entry
-// points: the frame asked for begins in [off, end). end is [math.MaxInt64] when
-// there is no next entry. ok is false when no entry is at or before ordinal.
-func (x *Index) Find(ordinal uint32) (start uint32, off, end int64, ok bool) {
+// Entry says where the frame of a record begins.
+type Entry struct {
+	Ordinal uint32
+	Off     int64
+}
+
+// Find returns the last entry at or before ordinal, and the one that follows: the frame
+// asked for begins in [at.Off, next.Off). Where no entry follows, both fields of next are
+// as large as can be. ok is false when no entry is at or before ordinal.
+func (x *Index) Find(ordinal uint32) (at, next Entry, ok bool) {
 	n := int(x.count.Load())
 	if n == 0 {
-		return 0, 0, 0, false
+		return at, next, false
 	}
 	table := (*x.table.Load())[:n]
 	i := sort.Search(n, func(i int) bool { return table[i].ordinal > ordinal })
 	if i == 0 {
-		return 0, 0, 0, false
+		return at, next, false
 	}
-	end = math.MaxInt64
+	at, next = table[i-1].exported(), Entry{math.MaxUint32, math.MaxInt64}
 	if i < n {
-		end = table[i].off()
+		next = table[i].exported()
 	}
-	return table[i-1].ordinal, table[i-1].off(), end, true
+	return at, next, true
 }
 
 // AppendTo appends the encoding of the index to dst and returns the result.

@@ -20,16 +20,20 @@ func TestFindGivesTheStretchThatHoldsTheRecord(t *testing.T) {
 	for _, size := range []int64{16, 272, 4096, 70_000} {
 		x := filled(1000, size)
 		for i := range 1000 {
-			start, off, end, ok := x.Find(uint32(i))
-			at := 4096 + int64(i)*size
+			at, next, ok := x.Find(uint32(i))
+			off := 4096 + int64(i)*size
 			require.True(t, ok)
-			require.LessOrEqual(t, start, uint32(i))
-			require.LessOrEqual(t, off, at)
-			require.Greater(t, end, at)
-			require.Equal(t, int64(4096)+int64(start)*size, off)
-			if end != math.MaxInt64 {
-				require.Less(t, end-off, Step+size, "the stretch is one step and one record at most")
+			require.LessOrEqual(t, at.Ordinal, uint32(i))
+			require.Greater(t, next.Ordinal, uint32(i))
+			require.LessOrEqual(t, at.Off, off)
+			require.Greater(t, next.Off, off)
+			require.Equal(t, int64(4096)+int64(at.Ordinal)*size, at.Off)
+			if next.Off == math.MaxInt64 {
+				require.Equal(t, uint32(math.MaxUint32), next.Ordinal)
+				continue
 			}
+			require.Equal(t, int64(4096)+int64(next.Ordinal)*size, next.Off)
+			require.Less(t, next.Off-at.Off, Step+size, "the stretch is one step and one record at most")
 		}
 	}
 }
@@ -40,7 +44,7 @@ func TestEntriesAreSparse(t *testing.T) {
 }
 
 func TestEmptyIndexFindsNothing(t *testing.T) {
-	_, _, _, ok := new(Index).Find(0)
+	_, _, ok := new(Index).Find(0)
 	require.False(t, ok)
 	require.Empty(t, new(Index).AppendTo(nil))
 }
@@ -88,8 +92,8 @@ func TestFindBesideAdd(t *testing.T) {
 		}
 	}()
 	for i := uint32(0); x.Len() < 100_000; i += 7 {
-		if start, off, _, ok := x.Find(i); ok {
-			require.Equal(t, int64(start)*4096, off)
+		if at, _, ok := x.Find(i); ok {
+			require.Equal(t, int64(at.Ordinal)*4096, at.Off)
 		}
 	}
 	<-done

@@ -182,12 +182,18 @@ func (d *Reader) Read(r io.ReaderAt, path string, h Header, x *index.Index, base
 	if ordinal > math.MaxUint32 {
 		return dst, ErrNoRecord
 	}
-	start, off, end, ok := x.Find(uint32(ordinal))
-	if !ok || off >= limit {
+	at, next, ok := x.Find(uint32(ordinal))
+	if !ok || at.Off >= limit {
 		return dst, ErrNoRecord
 	}
 	s := &d.scan
-	s.StartAt(r, path, h, limit, off, base+LSN(start), min(max(readMin, min(end, limit)-off), readMax))
+	if off, size := uniform(at, next, uint32(ordinal)); size > 0 && off+size <= limit {
+		s.StartAt(r, path, h, limit, off, lsn, size)
+		if s.Next() == StepFrame && s.Frame().LSN == lsn {
+			return append(dst, s.Frame().Data...), nil
+		}
+	}
+	s.StartAt(r, path, h, limit, at.Off, base+LSN(at.Ordinal), reach(at, next, uint32(ordinal), limit))
 	if !s.skipTo(lsn) {
 		if s.stop.Err == nil {
 			return dst, ErrNoRecord
@@ -209,6 +215,29 @@ func (d *Reader) Read(r io.ReaderAt, path string, h Header, x *index.Index, base
 			return dst, ErrNoRecord
 		}
 	}
+}
+
+// uniform returns where a record begins, and what it takes with what is between it and the
+// next one, if those from one entry of the index to the next take the same: they do where
+// all are of one size and in one group, or in a group each. It is a guess, which the sum of
+// the frame that is found there proves. Else size is 0.
+func uniform(at, next index.Entry, ordinal uint32) (off, size int64) {
+	span, n := next.Off-at.Off, int64(next.Ordinal-at.Ordinal)
+	if next.Off == math.MaxInt64 || span%(8*n) != 0 || span/n > readMax {
+		return 0, 0
+	}
+	return at.Off + int64(ordinal-at.Ordinal)*(span/n), span / n
+}
+
+// reach returns how many bytes from an entry of the index on to read at once: as many as
+// reach behind the record if those before it are no larger than the others, and some more.
+func reach(at, next index.Entry, ordinal uint32, limit int64) int64 {
+	span := min(next.Off, limit) - at.Off
+	if next.Off != math.MaxInt64 {
+		part := float64(ordinal-at.Ordinal+1) / float64(next.Ordinal-at.Ordinal)
+		span = min(span, int64(part*float64(span))+readMin/2)
+	}
+	return min(max(readMin, span), readMax)
 }
 
 // skipTo passes the frames before record lsn by their lengths alone. If they

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,6 +92,33 @@ func TestReadOfASmallRecordReadsLittle(t *testing.T) {
 	}
 }
 
+// TestReadOfRecordsOfOneSizeReadsOneAlone has records of one size in one group, and in a
+// group each, where an index leads to the record itself.
+func TestReadOfRecordsOfOneSizeReadsOneAlone(t *testing.T) {
+	one := create(t, vfs.NewMem(), header(8)).open(Pin{}, 10, "", rec(250))
+	for range 200 {
+		one.group(rec(250))
+	}
+	for stride, s := range map[int64]*seg{
+		int64(FrameSize(250)):                   create(t, vfs.NewMem(), header(8)).open(Pin{}, 10, "", slices.Repeat([]item{rec(250)}, 200)...).sync(),
+		int64(FrameSize(250) + GroupHeaderSize): one.sync(),
+	} {
+		b, x := s.bytes(), s.w.Index()
+		for _, f := range s.records() {
+			_, next, ok := x.Find(uint32(f.LSN - 10))
+			require.True(t, ok)
+			var d Reader
+			r := &watched{Reader: bytes.NewReader(b)}
+			got, err := d.Read(r, "x", s.w.Header(), x, 10, f.LSN, s.w.Off(), nil)
+			require.NoError(t, err)
+			require.Equal(t, f.Data, got)
+			if next.Off != math.MaxInt64 {
+				require.Equal(t, stride, r.total)
+			}
+		}
+	}
+}
+
 // watched notes how far it was read, and how much.
 type watched struct {
 	*bytes.Reader
@@ -104,7 +133,8 @@ func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // TestWrongIndexEntryCannotReturnAnotherRecord lets an index of one entry name
-// each frame, and each other place, for each record, and reads all behind it.
+// each frame, and each other place, for each record, and reads all behind it; and one
+// of two entries, the second of which is wrong too.
 func TestWrongIndexEntryCannotReturnAnotherRecord(t *testing.T) {
 	s := create(t, vfs.NewMem(), header(512)).open(Pin{}, 10, "m", rec(16), rec(16))
 	s.group(rec(16), rec(16).and(), meta("m"), rec(16)).mark().group(rec(16), rec(0), rec(0)).sync()
@@ -113,15 +143,19 @@ func TestWrongIndexEntryCannotReturnAnotherRecord(t *testing.T) {
 	right := 0
 	for off := int64(0); off < int64(len(b)); off += 8 {
 		for ordinal := range uint32(last - 10) {
-			x := new(Index)
+			x, two := new(Index), new(Index)
 			x.Add(ordinal, off)
+			two.Add(ordinal, off)
+			two.Add(ordinal+16, off+index.Step) // records of 256 bytes, it says
 			for _, f := range s.records() {
-				got, err := s.read(&d, b, x, f.LSN)
-				if err == nil {
-					require.True(t, bytes.Equal(f.Data, got), "LSN %d by way of ordinal %d at %d: %x", f.LSN, ordinal, off, got)
-					right++
-				} else {
-					require.Empty(t, got)
+				for _, x := range []*Index{x, two} {
+					got, err := s.read(&d, b, x, f.LSN)
+					if err == nil {
+						require.True(t, bytes.Equal(f.Data, got), "LSN %d by way of ordinal %d at %d: %x", f.LSN, ordinal, off, got)
+						right++
+					} else {
+						require.Empty(t, got)
+					}
 				}
 			}
 		}
@@ -205,9 +239,9 @@ func TestBuildIndexEndsWhereItIsTold(t *testing.T) {
 	f := s.records()[80]
 	x, err := BuildIndex(s.w.File(), "x", s.w.Header(), First{Base: 10}, f.End()) // in a group
 	require.NoError(t, err)
-	_, last, _, _ := x.Find(1 << 30)
-	require.LessOrEqual(t, last, f.Off)
-	require.Greater(t, last, f.Off-2*index.Step)
+	last, _, _ := x.Find(1 << 30)
+	require.LessOrEqual(t, last.Off, f.Off)
+	require.Greater(t, last.Off, f.Off-2*index.Step)
 
 	b := s.bytes()
 	b[f.Off] ^= 1

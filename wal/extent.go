@@ -25,13 +25,17 @@ type extent struct {
 	end     atomic.Int64 // offset behind the last visible record's group; 0: the next extent's opening tells
 	sealed  atomic.Bool
 
-	mu struct {
+	// users counts the calls that use file, and fileOpen is set while another may begin to.
+	// Who counts up from fileOpen may use file until he counts down; whoever finds fileOpen
+	// missing, and who sets or clears it, holds mu.
+	users atomic.Int64
+	file  vfs.File // nil: not open
+	mu    struct {
 		sync.Mutex
-		file   vfs.File // nil: not open
-		users  int      // calls that use file
-		gone   bool     // the log has no use for it any more
-		loaded bool     // the fields below are set, for good
+		gone bool // the log has no use for it any more
 	}
+
+	loaded  atomic.Bool // the fields below are set, for good
 	header  segment.Header
 	opening segment.First
 	index   atomic.Pointer[segment.Index]
@@ -42,8 +46,9 @@ type extent struct {
 func (e *extent) found(s *recovery.Scan) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.mu.loaded {
-		e.header, e.opening, e.mu.loaded = s.Header, s.First, true
+	if !e.loaded.Load() {
+		e.header, e.opening = s.Header, s.First
+		e.loaded.Store(true)
 	}
 	e.index.Store(s.Index)
 	e.end.Store(s.Pin().Length)
@@ -51,9 +56,7 @@ func (e *extent) found(s *recovery.Scan) {
 
 // is reports whether e is, or may be, the segment with header h.
 func (e *extent) is(h segment.Header) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return !e.mu.loaded || e.header.Salt == h.Salt
+	return !e.loaded.Load() || e.header.Salt == h.Salt
 }
 
 // unflip sets which bits are read flipped back.
@@ -80,7 +83,9 @@ func newExtentOf(l *Log, w *segment.Writer) *extent {
 	e.header, e.opening.Base = w.Header(), w.Base()
 	e.opening.End, e.opening.Chain = w.OpeningEnd()
 	e.index.Store(w.Index())
-	e.mu.file, e.mu.loaded = w.File(), true
+	e.loaded.Store(true)
+	e.file = w.File()
+	e.users.Store(fileOpen)
 	return e
 }
 
@@ -102,41 +107,79 @@ func (e *extent) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
+// fileOpen is far above any number of users.
+const fileOpen = 1 << 32
+
+// acquire counts a user of the file, which is opened if it is not open.
 func (e *extent) acquire() (vfs.File, error) {
-	file, opened, err := e.use()
+	for n := e.users.Load(); n >= fileOpen; n = e.users.Load() {
+		if e.users.CompareAndSwap(n, n+1) {
+			return e.file, nil
+		}
+	}
+	file, opened, err := e.open()
 	if opened {
 		e.files.add(e)
 	}
 	return file, err
 }
 
-// use counts a user of the file, which is opened if it is not open.
-func (e *extent) use() (file vfs.File, opened bool, err error) {
+// open is acquire of a file that was not open.
+func (e *extent) open() (file vfs.File, opened bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.mu.gone {
 		return nil, false, errGone
 	}
-	if e.mu.file == nil {
-		if e.mu.file, err = e.fs.Open(e.path, vfs.ReadOnly); err != nil {
-			e.mu.file = nil
+	if e.users.Load() < fileOpen {
+		if file, err = e.fs.Open(e.path, vfs.ReadOnly); err != nil {
 			return nil, false, err
 		}
-		opened = true
+		e.file, opened = file, true
+		e.users.Store(fileOpen) // nobody uses it: only what is gone is shut in use
 	}
-	e.mu.users++
-	return e.mu.file, opened, nil
+	e.users.Add(1)
+	return e.file, opened, nil
+}
+
+func (e *extent) release() {
+	if e.users.Add(-1) == 0 { // it is gone, and this was the last user
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		_ = e.close()
+	}
 }
 
 // closeIdle closes the file unless somebody uses it, and reports whether it did.
 func (e *extent) closeIdle() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.mu.users > 0 {
+	if e.users.Load() != 0 && !e.users.CompareAndSwap(fileOpen, 0) {
 		return false
 	}
 	_ = e.close() // it was only read since it was sealed
 	return true
+}
+
+// drop ends the use of the file; whoever reads it right now may finish.
+func (e *extent) drop() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.mu.gone = true
+	if e.users.Load() < fileOpen || e.users.Add(-fileOpen) > 0 {
+		return nil
+	}
+	return e.close()
+}
+
+// close closes the file, which nobody uses. Requires mu.
+func (e *extent) close() error {
+	file := e.file
+	e.file = nil
+	if file == nil {
+		return nil
+	}
+	return file.Close()
 }
 
 // openFiles bounds how many files of segments that are only read stay open.
@@ -164,35 +207,6 @@ func (f *openFiles) add(e *extent) {
 		defer f.mu.Unlock()
 		f.list = append(f.list, oldest)
 	}
-}
-
-func (e *extent) release() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.mu.users--
-	if e.mu.gone && e.mu.users == 0 {
-		_ = e.close()
-	}
-}
-
-// drop ends the use of the file; whoever reads it right now may finish.
-func (e *extent) drop() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.mu.gone = true
-	if e.mu.users == 0 {
-		return e.close()
-	}
-	return nil
-}
-
-func (e *extent) close() error {
-	file := e.mu.file
-	e.mu.file = nil
-	if file == nil {
-		return nil
-	}
-	return file.Close()
 }
 
 // trim gives back the space behind end, if it is worth that, and unless the file has
@@ -235,10 +249,7 @@ func (e *extent) load(list []*extent, at int) error {
 }
 
 func (e *extent) loadHead() error {
-	e.mu.Lock()
-	loaded := e.mu.loaded
-	e.mu.Unlock()
-	if loaded {
+	if e.loaded.Load() {
 		return nil
 	}
 	file, err := e.acquire()
@@ -260,8 +271,9 @@ func (e *extent) loadHead() error {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.mu.loaded {
-		e.header, e.opening, e.mu.loaded = h, first, true
+	if !e.loaded.Load() {
+		e.header, e.opening = h, first
+		e.loaded.Store(true)
 	}
 	return nil
 }

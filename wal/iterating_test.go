@@ -51,7 +51,7 @@ func (l *testLog) held() string {
 		if !e.mu.TryLock() {
 			return "a segment"
 		}
-		if e.mu.users > 0 {
+		if n := e.users.Load(); n != 0 && n != fileOpen {
 			held = "the file of a segment"
 		}
 		e.mu.Unlock()

@@ -88,8 +88,7 @@ type Log struct {
 	rewinds  rewinds
 	news     signal
 
-	readers chan *segment.Reader // memory of point reads
-	files   openFiles
+	files openFiles
 
 	// Goroutines of the log's own.
 	keep    keeper

@@ -167,8 +167,7 @@ func newLog(dir string, o Options, plan *recovery.Plan) *Log {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	l := &Log{fs: o.FS, dir: dir, opts: o, id: plan.Front.Log, report: plan.Report, logger: logger.With("wal", name),
-		readers: make(chan *segment.Reader, 16), closing: make(chan struct{})}
+	l := &Log{fs: o.FS, dir: dir, opts: o, id: plan.Front.Log, report: plan.Report, logger: logger.With("wal", name), closing: make(chan struct{})}
 	l.room.L = &l.mu
 	l.keep.idle.L, l.keep.hurry = &l.keep.mu, make(chan struct{}, 1)
 	l.hooks.idle.L = &l.hooks.mu

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"sync"
 	"time"
 
 	"github.com/seed3918b8df/tidemark/segment"
@@ -185,12 +186,12 @@ func (r *Reader) enter(spent *extent) error {
 	if err != nil {
 		return err
 	}
-	start, off, _, ok := x.Find(uint32(r.next - e.baseLSN()))
-	if !ok || off >= limit {
+	hint, _, ok := x.Find(uint32(r.next - e.baseLSN()))
+	if !ok || hint.Off >= limit {
 		r.scan.Start(e, e.path, e.header, limit)
 		return nil
 	}
-	r.scan.StartAt(e, e.path, e.header, limit, off, e.baseLSN()+LSN(start), 0)
+	r.scan.StartAt(e, e.path, e.header, limit, hint.Off, e.baseLSN()+LSN(hint.Ordinal), 0)
 	r.hinted = true
 	return nil
 }
@@ -377,6 +378,9 @@ func (l *Log) inRange(lsn LSN) error {
 	return nil
 }
 
+// readers is memory of point reads.
+var readers = sync.Pool{New: func() any { return new(segment.Reader) }}
+
 func (l *Log) readAt(lsn LSN, dst []byte, again bool) ([]byte, error) {
 	list := *l.segments.Load()
 	if len(list) == 0 {
@@ -394,17 +398,9 @@ func (l *Log) readAt(lsn LSN, dst []byte, again bool) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	var rd *segment.Reader
-	select {
-	case rd = <-l.readers:
-	default:
-		rd = new(segment.Reader)
-	}
+	rd := readers.Get().(*segment.Reader)
 	data, err := rd.Read(e, e.path, e.header, x, e.baseLSN(), lsn, e.end.Load(), dst)
-	select {
-	case l.readers <- rd:
-	default:
-	}
+	readers.Put(rd)
 	if errors.Is(err, segment.ErrNoRecord) {
 		err = e.without(lsn)
 	}
