@@ -3,12 +3,11 @@ package segment
 import "io"
 
 // ahead reads the next chunk of a file while the one before is looked at: to copy it from
-// the page cache takes about as long as to verify it. It begins when two chunks were read
-// in a row, so that who wants a few records reads no more than them.
+// the page cache takes about as long as to verify it. It begins when a second chunk was
+// read behind the first, so that who wants a few records reads no more than them.
 type ahead struct {
 	panes [2][]byte // room, then a chunk; one is what the Scanner looks at, or neither
 	at    int       // the pane that the Scanner does not look at
-	row   int       // chunks read whole, each behind the last
 
 	done chan int // how many bytes were read; nil: nothing was asked for
 	off  int64    // of what was asked for
@@ -24,17 +23,16 @@ func (a *ahead) forget() {
 	if a.done != nil {
 		a.panes[a.at], a.done = nil, nil
 	}
-	a.row = 0
 }
 
-// took notes that the bytes before end, up to the limit, were read, and that they were a
-// whole chunk or not, and asks for the next.
+// took notes that the bytes before end were read, whole chunks of them, one behind the
+// other, or not, and asks for the next up to the limit.
 func (a *ahead) took(r io.ReaderAt, whole bool, end, limit int64) {
-	if !whole {
-		a.row = 0
+	if !whole { // the end, or a jump: who follows a log needs no more than one pane
+		a.panes[a.at] = nil
 		return
 	}
-	if a.row++; a.row < 2 || end >= limit {
+	if end >= limit {
 		return
 	}
 	if a.panes[a.at] == nil {
@@ -61,7 +59,6 @@ func (a *ahead) take(buf []byte, bufOff, off, n int64) []byte {
 	end := bufOff + int64(len(buf))
 	left := end - off
 	if got < a.size || a.off != end || off < bufOff || left < 0 || left > aheadRoom || left+int64(got) < n {
-		a.row = 0
 		return nil
 	}
 	pane := a.panes[a.at][aheadRoom-left : aheadRoom+got]

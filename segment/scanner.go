@@ -354,7 +354,8 @@ func (s *Scanner) window(off, n int64) []byte {
 	got, err := s.r.ReadAt(s.buf[kept:], off+int64(kept))
 	s.buf = s.buf[:kept+got]
 	if int64(len(s.buf)) >= n {
-		s.ahead.took(s.r, want == scanChunk && int64(len(s.buf)) == want, off+want, s.limit)
+		inRow := at >= 0 && at <= int64(len(old))
+		s.ahead.took(s.r, inRow && want == scanChunk && int64(len(s.buf)) == want, off+want, s.limit)
 		return s.buf[:n]
 	}
 	if err == nil || err == io.EOF {

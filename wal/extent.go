@@ -32,7 +32,8 @@ type extent struct {
 	file  vfs.File // nil: not open
 	mu    struct {
 		sync.Mutex
-		gone bool // the log has no use for it any more
+		gone bool          // the log has no use for it any more
+		last chan struct{} // closed by the last user of what is gone; nil: there is none
 	}
 
 	loaded  atomic.Bool // the fields below are set, for good
@@ -147,6 +148,7 @@ func (e *extent) release() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		_ = e.close()
+		close(e.mu.last)
 	}
 }
 
@@ -166,10 +168,32 @@ func (e *extent) drop() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.mu.gone = true
-	if e.users.Load() < fileOpen || e.users.Add(-fileOpen) > 0 {
+	if e.users.Load() < fileOpen {
 		return nil
 	}
+	e.mu.last = make(chan struct{})
+	if e.users.Add(-fileOpen) > 0 {
+		return nil
+	}
+	close(e.mu.last)
 	return e.close()
+}
+
+// settled returns when nobody uses the file, which was dropped.
+func (e *extent) settled() {
+	e.mu.Lock()
+	last := e.mu.last
+	e.mu.Unlock()
+	if last != nil {
+		<-last
+	}
+}
+
+// isGone reports whether the log has no use for the segment any more.
+func (e *extent) isGone() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.mu.gone
 }
 
 // close closes the file, which nobody uses. Requires mu.

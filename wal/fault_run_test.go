@@ -263,9 +263,26 @@ func (r *run) mayBe(what string, err error) fate {
 	return fateOpen
 }
 
-// madeNone reports whether a call failed that was to make a new segment.
+// madeNone reports whether a call failed that was to make a new segment, or to have one
+// that is ready be large enough for its first group.
 func (r *run) madeNone() bool {
-	return slices.ContainsFunc(r.made(), func(c called) bool { return c.err != nil && strings.HasSuffix(c.Name, segment.TempExt) })
+	calls := r.made()
+	for i, c := range calls {
+		if c.err == nil {
+			continue
+		}
+		if strings.HasSuffix(c.Name, segment.TempExt) || c.Op == vfs.Allocate && !begunIn(c.Name, calls[:i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// begunIn reports whether one of the calls is the write of a group to the segment.
+func begunIn(name string, calls []called) bool {
+	return slices.ContainsFunc(calls, func(c called) bool {
+		return c.Name == name && c.Op == vfs.WriteAt && c.Off >= segment.HeaderSize
+	})
 }
 
 // made returns the calls that were made so far.

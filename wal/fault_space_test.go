@@ -252,23 +252,25 @@ func TestALogWithADamagedSlotOfFrontOpensOnAFullDisk(t *testing.T) {
 }
 
 // TestAppendThatDoesNotFitIsRefused before it gets an LSN, once the log knows that there is
-// no space; one that fits is not.
+// no space, be it larger than a segment or not; one that fits is not.
 func TestAppendThatDoesNotFitIsRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := vfs.NewMem()
-		l := openWith(t, Options{FS: m})
-		requireAppend(t, l, "first")
-		m.SetLimit(m.Used() + 5<<20)
-		large := make([]byte, 16<<20)
-		_, err := l.Append(large)
-		require.ErrorIs(t, err, ErrNoSpace)
-		for range 5 {
-			_, err := l.AppendAsync(large)
+	for _, size := range []int64{1 << 20, 64 << 20} {
+		synctest.Test(t, func(t *testing.T) {
+			m := vfs.NewMem()
+			l := openWith(t, Options{FS: m, SegmentSize: size})
+			requireAppend(t, l, "first")
+			m.SetLimit(m.Used() + 5<<20)
+			large := make([]byte, 16<<20)
+			_, err := l.Append(large)
 			require.ErrorIs(t, err, ErrNoSpace)
-		}
-		requireAppend(t, l, "small")
-		require.EqualValues(t, 2, l.LastLSN())
-	})
+			for range 5 {
+				_, err := l.AppendAsync(large)
+				require.ErrorIs(t, err, ErrNoSpace)
+			}
+			requireAppend(t, l, "small")
+			require.EqualValues(t, 2, l.LastLSN())
+		})
+	}
 }
 
 // TestLessSpaceIsAskedForWhereThereIsLess: segments grow, and shrink again where the disk

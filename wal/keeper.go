@@ -208,9 +208,13 @@ func (k *keeper) next(l *Log, need int64) int64 {
 }
 
 // sizeFor returns how large the next segment is made, of which the first group takes need
-// bytes. Requires mu.
+// bytes: they grow as they are filled. Requires mu.
 func (k *keeper) sizeFor(l *Log, need int64) int64 {
-	return min(l.opts.SegmentSize, max(k.first, growth*k.mu.size, growth*need))
+	size := k.mu.size
+	if k.filled.Load() >= size/4 {
+		size *= growth
+	}
+	return min(l.opts.SegmentSize, max(k.first, size, growth*need))
 }
 
 // take returns a segment that is ready, and makes one for a group of need bytes if there
@@ -252,9 +256,9 @@ func (k *keeper) prepare(l *Log, need int64) error {
 		return err
 	}
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.mu.ready = w
-	return nil
+	k.mu.Unlock()
+	return k.reserve(l, w, need) // one group may be larger than a segment
 }
 
 // reserve has w, which is ready, have room for a group of need bytes. It is given up if that
@@ -279,22 +283,13 @@ func (k *keeper) reserve(l *Log, w *segment.Writer, need int64) error {
 // where there is no space for one that large. zeros is as [segment.Create] has it.
 func (k *keeper) create(l *Log, need int64, zeros func(written, of int64) bool) (*segment.Writer, error) {
 	k.mu.Lock()
-	id, size := k.mu.nextID, k.sizeFor(l, need)
-	k.mu.nextID++
+	size := k.sizeFor(l, need)
 	k.mu.Unlock()
-	if id > segment.MaxID {
-		return nil, &fatalError{errors.New("no segment id is left")}
-	}
-	salt, err := randomWord()
-	if err != nil {
-		return nil, &notReadyError{err}
-	}
-	h := segment.Header{Log: l.id, ID: id, Salt: salt, Unit: 8, Created: time.Now().UnixNano()}
 	least := min(size, max(k.first, segment.HeaderSize+openingRoom+need))
-	w, err := segment.Create(l.fs, l.dir, h, size, zeros)
+	w, err := k.createOf(l, size, zeros)
 	for err != nil && vfs.IsNoSpace(err) && !isFatal(&notReadyError{err}) && size > least {
 		size = max(size/2, least)
-		w, err = segment.Create(l.fs, l.dir, h, size, zeros)
+		w, err = k.createOf(l, size, zeros)
 	}
 	if err != nil {
 		return nil, &notReadyError{err}
@@ -305,11 +300,32 @@ func (k *keeper) create(l *Log, need int64, zeros func(written, of int64) bool) 
 	return w, nil
 }
 
+// createOf makes a segment of that size, with an id of its own: what a failed call left may
+// have the last one.
+func (k *keeper) createOf(l *Log, size int64, zeros func(written, of int64) bool) (*segment.Writer, error) {
+	k.mu.Lock()
+	id := k.mu.nextID
+	k.mu.nextID++
+	k.mu.Unlock()
+	if id > segment.MaxID {
+		return nil, &fatalError{errors.New("no segment id is left")}
+	}
+	salt, err := randomWord()
+	if err != nil {
+		return nil, err
+	}
+	h := segment.Header{Log: l.id, ID: id, Salt: salt, Unit: 8, Created: time.Now().UnixNano()}
+	return segment.Create(l.fs, l.dir, h, size, zeros)
+}
+
 // seal ends segments that another follows for good. What fails here loses
 // nothing: the one that follows says where they end.
 func (k *keeper) seal(l *Log, list []retired) {
 	for _, r := range list {
 		k.do(&k.mu.seals, func() {
+			if r.extent.isGone() { // it was truncated away meanwhile
+				return
+			}
 			var err error
 			if r.writer == nil {
 				err = r.extent.trim(r.end)

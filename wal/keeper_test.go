@@ -2,9 +2,11 @@ package wal
 
 import (
 	"io/fs"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -138,6 +140,50 @@ func TestRemovalsTakeTurnsWithSeals(t *testing.T) {
 		close(hold)
 		synctest.Wait()
 		require.Equal(t, "rsrsrsr", order)
+	})
+}
+
+// TestSegmentThatIsGoneIsNotSealed: removals, which take turns with the seals, may come
+// before its own.
+func TestSegmentThatIsGoneIsNotSealed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var holding atomic.Bool
+		hold := make(chan struct{})
+		fsys := vfs.Wrap(vfs.NewMem(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
+			if c.Op == vfs.WriteAt && c.Name == segment1 && holding.Load() { // its seal
+				<-hold
+			}
+			return do(int(c.Size))
+		})
+		var lines strings.Builder
+		var sealed []LSN
+		l := openWith(t, Options{FS: fsys, Logger: slog.New(slog.NewTextHandler(&lines, nil)),
+			Hooks: Hooks{Sealed: func(s SegmentInfo) { sealed = append(sealed, s.First) }}})
+		requireAppend(t, l, "one")
+		holding.Store(true)
+		for range 3 {
+			require.NoError(t, l.Rotate())
+			requireAppend(t, l, "more")
+		}
+		require.NoError(t, l.TruncateBack(1))
+		close(hold)
+		require.NoError(t, l.Close())
+		require.Equal(t, []LSN{1}, sealed)
+		require.NotContains(t, lines.String(), "WARN")
+	})
+}
+
+// TestSegmentsGrowAsTheyAreFilled, and not with each that is begun.
+func TestSegmentsGrowAsTheyAreFilled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, list := openMaking(t, Options{}, 0)
+		for range 6 {
+			requireAppend(t, l, "one", "more")
+			require.NoError(t, l.TruncateBack(l.LastLSN()-1))
+		}
+		for _, m := range list() {
+			require.EqualValues(t, firstSegment>>10, m.kib)
+		}
 	})
 }
 

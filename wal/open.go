@@ -247,7 +247,7 @@ func (l *Log) afterRecovery(plan *recovery.Plan) error {
 }
 
 // Close makes every append that was ordered durable, under any policy, wakes all
-// who wait, and gives the directory free. An append after it is [ErrClosed] and
+// who wait, waits for reads that are under way, and gives the directory free. An append after it is [ErrClosed] and
 // not in the log. After a failure Close syncs nothing and returns the failure.
 // It is idempotent: further calls return what the first did.
 func (l *Log) Close() error {
@@ -361,6 +361,7 @@ func (l *Log) closeFiles() error {
 	for _, list := range [][]*extent{*l.segments.Load(), l.lead.segments, l.lead.dropped} {
 		for _, e := range list {
 			errs = append(errs, e.drop())
+			e.settled()
 		}
 	}
 	if l.lead.frontFile != nil {

@@ -15,8 +15,8 @@ const (
 
 // OS returns the operating system's file system.
 //
-// On Linux Sync is fdatasync, and Allocate is fallocate, behind which Zero is of use; where
-// the file system has no fallocate, zeros are written. Other systems use what os.File.Sync
+// On Linux Sync is fdatasync, and Allocate is fallocate, behind which Zero is of use on ext4
+// and XFS; where the file system has no fallocate, zeros are written. Other systems use what os.File.Sync
 // does (F_FULLFSYNC on Darwin, FlushFileBuffers on Windows) and write zeros. Lock is flock
 // on Unix and LockFileEx on Windows, on other systems it fails with errors.ErrUnsupported.
 // SyncDir is fsync of the directory; on Windows, which has no such call, it does nothing,

@@ -76,16 +76,24 @@ func (f *osFile) WriteAt(b []byte, off int64) (n int, err error) {
 	return n, nil
 }
 
+// noWriteBack are the errors of a system that has no such call, or does not permit it.
+var noWriteBack = []error{unix.ENOSYS, unix.EINVAL, unix.ESPIPE, unix.EOPNOTSUPP, unix.EPERM}
+
 // writeBack has the system give what was written to the disk, and wait for it if the flags
-// say so. Its error is one of the disk, which the system may tell nobody a second time.
+// say so.
 func (f *osFile) writeBack(off, size int64, flags int) error {
 	err := f.control("writeback", func(fd uintptr) error {
 		return retry(func() error { return unix.SyncFileRange(int(fd), off, size, flags) })
 	})
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EOPNOTSUPP) {
-		return nil // the system begins when it likes
+	for _, errno := range noWriteBack {
+		if errors.Is(err, errno) {
+			return nil // the system begins when it likes
+		}
 	}
-	return err
+	if err != nil {
+		return &WriteBackError{err}
+	}
+	return nil
 }
 
 // Zero is of use on ext4 and XFS, where fallocate marks extents as not written: the first

@@ -137,9 +137,20 @@ type Info struct {
 	Links int   // names that the file has, 0 after its last was removed
 }
 
+// WriteBackError wraps an error of the disk that the system may not tell a second time,
+// for bytes that were written before: which, and what of them is durable, is not known.
+// Whatever it wraps, it is none of [IsNoSpace].
+type WriteBackError struct{ Err error }
+
+func (e *WriteBackError) Error() string { return e.Err.Error() }
+func (e *WriteBackError) Unwrap() error { return e.Err }
+
 // IsNoSpace reports whether err says that the disk, a quota or the largest possible
 // file is full, so that the same call may succeed once there is more room.
 func IsNoSpace(err error) bool {
+	if late := (*WriteBackError)(nil); errors.As(err, &late) {
+		return false
+	}
 	for _, errno := range noSpace {
 		if errors.Is(err, errno) {
 			return true
