@@ -22,6 +22,7 @@ const (
 	Async     Kind = 'A' // AppendAsync, and Wait
 	Unwaited  Kind = 'd' // AppendAsync, and no Wait
 	Batch     Kind = 'b'
+	Bulk      Kind = 'B' // a batch of more than is written in one piece
 	MetaBatch Kind = 'm' // a batch that sets the meta
 	Front     Kind = 'f' // TruncateFront
 	Back      Kind = 'k' // TruncateBack

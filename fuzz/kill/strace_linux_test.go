@@ -37,10 +37,11 @@ var scripts = []struct {
 	{"unwaited", Work{Ops: "ddbdsdmrdcd", Sync: wal.SyncNone}, false},
 	{"interval", Work{Ops: "adbfxdrd", Sync: wal.SyncInterval}, false},
 	{"rotations", Work{Ops: "bbbbmbbbbbfbbbkbbb", SegmentSize: 8 << 10}, false},
+	{"bulk", Work{Ops: "aBc", SegmentSize: 8 << 20}, false},
 }
 
 // killedAt are the calls that change something.
-var killedAt = []string{"mkdirat", "openat", "fallocate", "pwrite64", "fdatasync", "renameat", "fsync", "ftruncate", "unlinkat"}
+var killedAt = []string{"mkdirat", "openat", "fallocate", "pwrite64", "sync_file_range", "fdatasync", "renameat", "fsync", "ftruncate", "unlinkat"}
 
 // failedAt are calls and what they may return in place of being done.
 var failedAt = []struct {
@@ -50,6 +51,7 @@ var failedAt = []struct {
 	{"fdatasync", syscall.EIO}, {"pwrite64", syscall.ENOSPC}, {"fallocate", syscall.ENOSPC}, {"renameat", syscall.EIO},
 	{"pwrite64", syscall.EIO}, {"fallocate", syscall.EIO}, {"fdatasync", syscall.ENOSPC}, {"fsync", syscall.EIO},
 	{"openat", syscall.EMFILE}, {"ftruncate", syscall.EIO}, {"unlinkat", syscall.EIO}, {"pread64", syscall.EIO}, {"pwrite64", syscall.EDQUOT},
+	{"sync_file_range", syscall.EIO}, {"sync_file_range", syscall.ENOSPC},
 }
 
 var errnoNames = map[syscall.Errno]string{syscall.EIO: "EIO", syscall.ENOSPC: "ENOSPC", syscall.EMFILE: "EMFILE", syscall.EDQUOT: "EDQUOT"}

@@ -11,6 +11,9 @@ import (
 // long is how many records a log may have before it is truncated.
 const long = 400
 
+// bulk is how many records a [Bulk] has: 1 MiB of them, about.
+const bulk = 4000
+
 // do does one operation. The error says that the log did what it must not.
 func (k *worker) do(kind Kind, rnd *rand.Rand) error {
 	if kind.alone() {
@@ -31,6 +34,8 @@ func (k *worker) do(kind Kind, rnd *rand.Rand) error {
 		err = k.async(kind)
 	case Batch, MetaBatch:
 		err = k.batch(Op{Kind: kind, N: 1 + rnd.IntN(6)})
+	case Bulk:
+		err = k.batch(Op{Kind: kind, N: bulk})
 	case Front:
 		err = k.truncateFront(rnd)
 	case Back, Replace:
