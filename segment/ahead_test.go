@@ -79,6 +79,7 @@ func TestScanReadsAhead(t *testing.T) {
 // TestTwoChunksAreReadBeforeMoreIsReadAhead, since many want a few records alone.
 func TestTwoChunksAreReadBeforeMoreIsReadAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		defer time.Sleep(time.Minute) // in the bubble: what is under way ends
 		s := create(t, vfs.NewMem(), header(8))
 		s.open(Pin{}, 1, "")
 		for range 20 {
@@ -101,6 +102,28 @@ func TestTwoChunksAreReadBeforeMoreIsReadAhead(t *testing.T) {
 		}
 		require.True(t, sc.AtLimit())
 		require.Equal(t, time.Second, time.Since(began), "of the one that was under way")
+	})
+}
+
+// TestScanThatSkipsReadsNothingAhead: it reads the header of each group, and no more.
+func TestScanThatSkipsReadsNothingAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := create(t, vfs.NewMem(), header(8))
+		s.open(Pin{}, 1, "")
+		const groups = 20
+		for range groups {
+			s.group(rec(400_000))
+		}
+		f := &slow{b: s.bytes(), took: time.Second}
+		var sc Scanner
+		sc.Start(f, "x", s.w.Header(), s.w.Off())
+		for step := sc.Next(); step != StepEnd; step = sc.Next() {
+			require.Equal(t, StepGroup, step)
+			sc.SkipGroup()
+		}
+		require.True(t, sc.AtLimit())
+		synctest.Wait()
+		require.LessOrEqual(t, f.began(), groups+1)
 	})
 }
 

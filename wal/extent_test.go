@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,17 +11,18 @@ import (
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 )
 
-// reading returns the extent of the first segment of a log, in which a read is under way
-// until goOn is closed, and counts how often its file is opened and closed.
-func reading(t *testing.T, goOn chan struct{}) (e *extent, opened, closed *atomic.Int64) {
+// reading returns the extent of the first segment of a log, in which reads are under way
+// until goOn is called, and counts how often its file is opened and closed.
+func reading(t *testing.T) (e *extent, opened, closed *atomic.Int64, goOn func()) {
 	opened, closed = new(atomic.Int64), new(atomic.Int64)
+	held := make(chan struct{})
 	l := open(t, Options{}).fill(3)
 	l.Log.fs = vfs.Wrap(l.opts.FS, func(c vfs.Call, do func(int) (int, error)) (int, error) {
 		switch {
 		case c.Op == vfs.Open:
 			opened.Add(1)
 		case c.Op == vfs.ReadAt:
-			<-goOn
+			<-held
 		case c.Op == vfs.Close:
 			closed.Add(1)
 		}
@@ -34,13 +36,13 @@ func reading(t *testing.T, goOn chan struct{}) (e *extent, opened, closed *atomi
 		}()
 	}
 	synctest.Wait()
-	return e, opened, closed
+	return e, opened, closed, sync.OnceFunc(func() { close(held) })
 }
 
 func TestFileThatIsReadStaysOpenBehindItsRemoval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		goOn := make(chan struct{})
-		e, opened, closed := reading(t, goOn)
+		e, opened, closed, goOn := reading(t)
+		defer goOn()
 		require.NoError(t, e.drop())
 		require.NoError(t, e.drop())
 		require.True(t, e.isGone())
@@ -51,7 +53,7 @@ func TestFileThatIsReadStaysOpenBehindItsRemoval(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, closed.Load())
 		require.False(t, settled)
-		close(goOn)
+		goOn()
 		synctest.Wait()
 		require.EqualValues(t, 1, closed.Load())
 		require.EqualValues(t, 1, opened.Load())
@@ -61,10 +63,10 @@ func TestFileThatIsReadStaysOpenBehindItsRemoval(t *testing.T) {
 
 func TestFileThatIsReadIsNotIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		goOn := make(chan struct{})
-		e, opened, closed := reading(t, goOn)
+		e, opened, closed, goOn := reading(t)
+		defer goOn()
 		require.False(t, e.closeIdle())
-		close(goOn)
+		goOn()
 		synctest.Wait()
 		require.Zero(t, closed.Load())
 		require.True(t, e.closeIdle())
