@@ -1,9 +1,7 @@
 package segment
 
 import (
-	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -22,7 +20,16 @@ const (
 const MaxID = 1<<63 - 1
 
 // Name returns the name of the segment with the given id, without a directory.
-func Name(id uint64) string { return fmt.Sprintf("%0*x%s", nameDigits, id, Ext) }
+func Name(id uint64) string {
+	name := []byte("0000000000000000" + Ext)
+	for at := nameDigits - 1; id != 0; at-- {
+		name[at] = hexDigits[id%16]
+		id /= 16
+	}
+	return string(name)
+}
+
+const hexDigits = "0123456789abcdef"
 
 // Path returns the path of the segment with the given id in dir.
 func Path(dir string, id uint64) string { return filepath.Join(dir, Name(id)) }
@@ -34,6 +41,12 @@ func ParseName(name string) (id uint64, ok bool) {
 	if !found || len(digits) != nameDigits {
 		return 0, false
 	}
-	id, err := strconv.ParseUint(digits, 16, 64)
-	return id, err == nil && 0 < id && id <= MaxID && Name(id) == name
+	for _, c := range []byte(digits) {
+		d := strings.IndexByte(hexDigits, c)
+		if d < 0 {
+			return 0, false
+		}
+		id = id<<4 | uint64(d)
+	}
+	return id, 0 < id && id <= MaxID
 }

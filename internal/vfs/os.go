@@ -4,6 +4,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"syscall"
 )
 
@@ -28,14 +29,16 @@ type osFS struct{ Sealed }
 func (osFS) Mkdir(dir string) error { return os.Mkdir(dir, dirPerm) }
 
 func (osFS) List(dir string) ([]string, error) {
-	entries, err := os.ReadDir(dir)
+	d, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
+	defer d.Close()
+	names, err := d.Readdirnames(0)
+	if err != nil {
+		return nil, err
 	}
+	slices.Sort(names)
 	return names, nil
 }
 
