@@ -210,6 +210,10 @@ func (h hit) verdict(err syscall.Errno) verdict {
 		case front:
 			return mayEnd
 		}
+	case vfs.Allocate:
+		if active && !isNoSpace(err) { // for a group larger than the segment
+			return mustEnd
+		}
 	case vfs.Sync:
 		switch {
 		case active, front:

@@ -200,10 +200,12 @@ func TestFailedSyncOfANewSegmentIsNotTriedAgain(t *testing.T) {
 				trace := vfs.NewTrace(faulty)
 				l := openWith(t, Options{FS: trace, SegmentSize: 64 << 10, firstSegment: 8 << 10})
 				requireAppend(t, l, "one")
+				synctest.Wait() // the next one is ready
 				trace.Take()
 				faulty.Set(vfs.Fault{Match: match, Err: syscall.ENOSPC})
-				err := second(l.Append(make([]byte, 9000)))
-				require.ErrorIs(t, err, ErrFailed)
+				requireAppend(t, l, string(make([]byte, 9000)))
+				synctest.Wait() // another was to be made
+				require.ErrorIs(t, second(l.Append(make([]byte, 9000))), ErrFailed)
 				require.Equal(t, 1, strings.Count(trace.Take(), "create "))
 				require.ErrorIs(t, second(l.Append(nil)), ErrFailed)
 			})
