@@ -98,10 +98,13 @@ const warmUp = 5
 
 // measured lets run work for a part of the time, and then for all of it, which is measured.
 func (r *Running) measured(run func(time.Duration) (records, bytes int64, all []*samples, err error)) (Result, error) {
-	if _, _, _, err := run(r.For / warmUp); err != nil {
+	_, warm, _, err := run(r.For / warmUp)
+	if err != nil {
 		return Result{}, err
 	}
-	return measured(r.Dir, func() (int64, int64, []*samples, error) { return run(r.For) })
+	res, err := measured(r.Dir, func() (int64, int64, []*samples, error) { return run(r.For) })
+	res.Before = warm
+	return res, err
 }
 
 // closedLoop has n clients append without a pause, each its next record when the last

@@ -80,7 +80,7 @@ func (c *Command) Run(w io.Writer, first Target, others ...Target) (*Report, err
 		defer pprof.StopCPUProfile()
 	}
 	rep, err := Run(Plan{Dir: *c.dir, Targets: targets, Workloads: workloads, Rounds: *c.rounds, For: *c.length,
-		Seed: uint64(time.Now().UnixNano()), Progress: os.Stderr})
+		Seed: uint64(time.Now().UnixNano()), Progress: os.Stderr, Pages: freePages})
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +99,9 @@ func (c *Command) Run(w io.Writer, first Target, others ...Target) (*Report, err
 	}
 	return rep, rep.Text(w)
 }
+
+// freePages is [Plan].Pages of the command: what most targets write in a few seconds.
+const freePages = 1 << 30
 
 // matching returns those of list of which the name matches.
 func matching[T any](pattern string, list []T, name func(T) string) (found []T, err error) {

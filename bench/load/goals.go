@@ -51,6 +51,11 @@ func goals() []goal {
 	points := Points(1, pointed, CommonSize).Name
 	return append(list,
 		goal{points, "1 µs", func(r *Report) ([]string, bool) { return r.mean(points, time.Microsecond) }},
+		goal{"bytes on disk for each of data, 64 goroutines, 256 B", "1.10", func(r *Report) ([]string, bool) {
+			m, _ := r.measured(Durable(64, CommonSize).Name)
+			v, ok := m.Median(r.first(), func(_ Round, res Result) float64 { return res.onDisk() })
+			return r.all(1.10, false, found{"", v, ok && v > 0})
+		}},
 		goal{"p99.9 with segments of 4 MiB to that of 64 MiB", "1.5", func(r *Report) ([]string, bool) {
 			p999 := func(x Result) float64 { return float64(x.Latency.P999) }
 			return r.all(1.5, false, r.ratio(Rotation(8, 4<<10, 4<<20).Name, Rotation(8, 4<<10, 64<<20).Name, p999))

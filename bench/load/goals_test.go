@@ -16,7 +16,7 @@ import (
 func standard(quality float64) *Report {
 	result := func(q float64, n uint64) Result {
 		d := func(us float64) time.Duration { return time.Duration(us / q * float64(time.Microsecond)) }
-		return Result{Records: int64(1e6 * q), Took: time.Second, Disk: Disk{Flushes: 1e6 / n},
+		return Result{Records: int64(1e6 * q), Took: time.Second, Disk: Disk{Flushes: 1e6 / n}, Bytes: 100, OnDisk: int64(150 / q),
 			Latency: Latency{Mean: d(2), P50: d(1), P99: d(5), P999: d(10), Max: d(20)}}
 	}
 	r := &Report{Machine: "m", Targets: []string{"tidemark", "pebble"}}
@@ -96,10 +96,13 @@ func TestReportsAreReadAgainAndPutTogether(t *testing.T) {
 	}
 	all := standard(1)
 	a, b := *all, *all
+	b.Targets, b.Gaps = []string{"tidemark", "etcd"}, map[string][]string{"etcd": {"none"}}
 	a.Measured, b.Measured = all.Measured[:3], all.Measured[2:5]
 	got, err := Read(write("a", &a), write("b", &b))
 	require.NoError(t, err)
 	require.Len(t, got.Measured, 5)
+	require.Equal(t, []string{"tidemark", "pebble", "etcd"}, got.Targets)
+	require.Equal(t, b.Gaps, got.Gaps)
 	require.Len(t, got.Measured[2].Rounds, 6)
 	require.Equal(t, all.Measured[4].Rounds, got.Measured[4].Rounds)
 

@@ -51,6 +51,34 @@ func aligned(n int) []byte {
 	return b[skip : skip+n]
 }
 
+// RawList lists a directory of n files. It returns how often a second.
+func RawList(dir string, n int, d time.Duration) (rate float64, err error) {
+	dir, err = os.MkdirTemp(dir, "raw-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	for i := range n {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%016x.seg", i)), nil, 0o600); err != nil {
+			return 0, err
+		}
+	}
+	var calls int
+	start := time.Now()
+	for time.Since(start) < d {
+		list, err := os.Open(dir)
+		if err != nil {
+			return 0, err
+		}
+		names, err := list.Readdirnames(0)
+		if err = errors.Join(err, list.Close()); err != nil || len(names) != n {
+			return 0, fmt.Errorf("%d names of %d: %w", len(names), n, err)
+		}
+		calls++
+	}
+	return float64(calls) / time.Since(start).Seconds(), nil
+}
+
 func rawLoop(file *os.File, b []byte, n int, d time.Duration, sync func(*os.File) error) (float64, error) {
 	var off int64
 	var calls int

@@ -217,6 +217,7 @@ func OpeningSegments(segments int) Workload {
 	w := Opening(int64(segments)*segment, CommonSize)
 	w.Name = fmt.Sprintf("open, %d segments", segments)
 	w.Options.SegmentSize = segment
+	w.Limit = func(dir string, d time.Duration) (float64, error) { return RawList(dir, segments, d) }
 	return w
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -28,8 +29,8 @@ func (r *Report) JSON(w io.Writer) error {
 	return e.Encode(r)
 }
 
-// Read returns what JSON wrote. Several are put together: they must be of the same machine
-// and the same targets.
+// Read returns what JSON wrote. Several are put together: they must be of the same machine,
+// and begin with the same target.
 func Read(paths ...string) (*Report, error) {
 	var all *Report
 	for _, path := range paths {
@@ -45,17 +46,27 @@ func Read(paths ...string) (*Report, error) {
 			all = &r
 			continue
 		}
-		if r.Machine != all.Machine || !slices.Equal(r.Targets, all.Targets) {
-			return nil, fmt.Errorf("%s: of another machine, or of other targets, than %s", path, paths[0])
+		if r.Machine != all.Machine || r.Targets[0] != all.Targets[0] {
+			return nil, fmt.Errorf("%s: of another machine, or begins with another target, than %s", path, paths[0])
 		}
-		all.add(r.Measured)
+		all.add(&r)
 	}
 	return all, nil
 }
 
-// add adds rounds to those of the same workload.
-func (r *Report) add(list []Measured) {
-	for _, m := range list {
+// add adds what other measured: its rounds to those of the same workload.
+func (r *Report) add(other *Report) {
+	for _, name := range other.Targets {
+		if !slices.Contains(r.Targets, name) {
+			r.Targets = append(r.Targets, name)
+			r.Gaps = maps.Clone(r.Gaps)
+			if r.Gaps == nil {
+				r.Gaps = map[string][]string{}
+			}
+			r.Gaps[name] = other.Gaps[name]
+		}
+	}
+	for _, m := range other.Measured {
 		i := slices.IndexFunc(r.Measured, func(have Measured) bool { return have.Workload == m.Workload })
 		if i < 0 {
 			r.Measured = append(r.Measured, m)
@@ -158,8 +169,7 @@ func (r *Report) table(w io.Writer, m Measured) error {
 			med(func(res Result) float64 { return res.CPU.Seconds() / float64(res.Records) * 1e6 }),
 			med(func(res Result) float64 { return float64(res.Allocs) / float64(res.Records) }),
 			med(func(res Result) float64 { return float64(res.Resident) / (1 << 20) }),
-			ratio(med(func(res Result) float64 { return perByte(res.OnDisk, res) })),
-			ratio(med(func(res Result) float64 { return perByte(int64(res.Disk.Sectors)*512, res) })))
+			ratio(med(Result.onDisk)), ratio(med(Result.toDevice)))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -169,13 +179,6 @@ func (r *Report) table(w io.Writer, m Measured) error {
 		fmt.Fprintf(w, "raw: %.0f records/s\n", raw)
 	}
 	return nil
-}
-
-func perByte(n int64, r Result) float64 {
-	if r.Bytes == 0 {
-		return 0
-	}
-	return float64(n) / float64(r.Bytes)
 }
 
 func ratio(v float64) string {

@@ -10,6 +10,7 @@ import (
 type Result struct {
 	Records int64         // that were acknowledged, or read
 	Bytes   int64         // of their data
+	Before  int64         // bytes of the data that was appended before
 	Took    time.Duration // from the first to the last
 
 	Latency Latency // of an operation: an append, a batch, a read …; zero where there is none
@@ -32,6 +33,20 @@ func (r Result) PerFlush() float64 {
 		return 0
 	}
 	return float64(r.Records) / float64(r.Disk.Flushes)
+}
+
+// onDisk returns how many bytes the log takes behind Close for each byte of its data; 0: not
+// looked at.
+func (r Result) onDisk() float64 { return part(r.OnDisk, r.Before+r.Bytes) }
+
+// toDevice returns how many bytes were written to the device for each byte of data.
+func (r Result) toDevice() float64 { return part(int64(r.Disk.Sectors)*512, r.Bytes) }
+
+func part(n, of int64) float64 {
+	if of == 0 {
+		return 0
+	}
+	return float64(n) / float64(of)
 }
 
 // Latency is how long operations took.
