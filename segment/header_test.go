@@ -140,6 +140,14 @@ func TestNamesAreExact(t *testing.T) {
 		require.Equal(t, id, got)
 	}
 	require.Equal(t, "0000000000000011.seg", Name(17))
+	require.Equal(t, "7fffffffffffffff.seg", Name(MaxID))
+	ids := []uint64{1, 17, MaxID}
+	for _, dir := range []string{"", ".", "log", "/a/b/", "../x"} {
+		for i, path := range Paths(dir, ids) {
+			require.Equal(t, Path(dir, ids[i]), path)
+		}
+	}
+	require.Empty(t, Paths("log", nil))
 	for _, name := range []string{"", ".seg", "0000000000000000.seg", "000000000000001.seg", "00000000000000011.seg",
 		"000000000000000A.seg", "+00000000000000a.seg", "0x00000000000001.seg", "0000000000000001.tmp", "0000000000000001",
 		"0000000000000001.seg.quarantined", " 000000000000001.seg", "8000000000000000.seg", "ffffffffffffffff.seg"} {

@@ -34,6 +34,26 @@ const hexDigits = "0123456789abcdef"
 // Path returns the path of the segment with the given id in dir.
 func Path(dir string, id uint64) string { return filepath.Join(dir, Name(id)) }
 
+// Paths returns the path of each of the segments. All share memory.
+func Paths(dir string, ids []uint64) []string {
+	if len(ids) == 0 {
+		return nil
+	}
+	dir = strings.TrimSuffix(Path(dir, ids[0]), Name(ids[0]))
+	var all strings.Builder
+	all.Grow(len(ids) * (len(dir) + nameDigits + len(Ext)))
+	for _, id := range ids {
+		all.WriteString(dir)
+		all.WriteString(Name(id))
+	}
+	paths := make([]string, len(ids))
+	for i := range paths {
+		size := all.Len() / len(ids)
+		paths[i] = all.String()[i*size:][:size]
+	}
+	return paths
+}
+
 // ParseName returns the id in a segment's name. ok is false when name is not
 // exactly what [Name] returns for some id from 1 to [MaxID].
 func ParseName(name string) (id uint64, ok bool) {

@@ -33,16 +33,7 @@ func Open(dir string, opts *Options) (*Log, error) {
 	if o.ReadOnly {
 		return openViewer(dir, o)
 	}
-	names, err := o.FS.List(dir)
-	if errors.Is(err, fs.ErrNotExist) && !o.MustExist && o.ExpectLSN == 0 {
-		if err = makeDir(o.FS, dir); err == nil {
-			names, err = o.FS.List(dir)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("wal: %w", err)
-	}
-	if err := mayHoldLog(dir, names, o.MustExist); err != nil {
+	if err := findDir(dir, o); err != nil {
 		return nil, err
 	}
 	lock, err := o.FS.Lock(filepath.Join(dir, segment.LockName))
@@ -58,6 +49,30 @@ func Open(dir string, opts *Options) (*Log, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// findDir returns nil if a log may be opened or made in dir, which is made if need be.
+func findDir(dir string, o Options) error {
+	front, err := o.FS.Open(filepath.Join(dir, segment.FrontName), vfs.ReadOnly)
+	if err == nil { // there is a log: its directory, which may be large, is not read for that
+		err = front.Close()
+	}
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("wal: %w", err)
+	}
+	names, err := o.FS.List(dir)
+	if errors.Is(err, fs.ErrNotExist) && !o.MustExist && o.ExpectLSN == 0 {
+		if err = makeDir(o.FS, dir); err == nil {
+			names, err = o.FS.List(dir)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("wal: %w", err)
+	}
+	return mayHoldLog(dir, names, o.MustExist)
 }
 
 // mayHoldLog returns an error if a log may not be made in a directory with
@@ -188,8 +203,15 @@ func (l *Log) show(plan *recovery.Plan) {
 	ld := &l.lead
 	ld.front, ld.pin = plan.Front, plan.Pin
 	ld.segments = nil
-	for _, id := range plan.Chain {
-		ld.segments = append(ld.segments, l.newExtent(id))
+	paths := segment.Paths(l.dir, plan.Chain)
+	var made []extent // several at a time, as there may be many; not all, as one would keep all in memory
+	for i, id := range plan.Chain {
+		if i%32 == 0 {
+			made = make([]extent, min(32, len(plan.Chain)-i))
+		}
+		e := &made[i%32]
+		e.fs, e.path, e.id, e.files = l.fs, paths[i], id, &l.files
+		ld.segments = append(ld.segments, e)
 	}
 	if n := len(ld.segments); n > 0 {
 		ld.segments[n-1].found(plan.Last)
