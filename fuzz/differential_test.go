@@ -100,7 +100,7 @@ func scanBySegment(file []byte, h segment.Header) (d refdecoder.Scan) {
 			whole = d
 			continue
 		}
-		f := sc.Frame()
+		f := *sc.Frame()
 		d.Frames = append(d.Frames, refdecoder.Frame{Off: f.Off, Type: uint8(f.Type), LSN: uint64(f.LSN), More: f.More, Data: slices.Clone(f.Data)})
 		if !f.More {
 			d.C, d.Last = f.End(), uint64(sc.NextLSN())-1

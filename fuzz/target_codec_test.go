@@ -55,7 +55,7 @@ func decodeFrame(t *testing.T, how uint16, base uint64, data []byte) {
 	if !valid || base == 0 {
 		return
 	}
-	got := sc.Frame()
+	got := *sc.Frame()
 	require.Equal(t, file[at+16:][:len(got.Data)], got.Data)
 	require.Equal(t, got.Type == segment.TypeRecord, got.LSN != 0)
 	frameIsWritten(t, file[at:got.End()], got, base)

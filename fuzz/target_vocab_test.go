@@ -365,7 +365,7 @@ func scanOf(file []byte, h segment.Header) ([]segment.Frame, segment.Stop) {
 	var frames []segment.Frame
 	for step := sc.Next(); step != segment.StepEnd; step = sc.Next() {
 		if step == segment.StepFrame {
-			f := sc.Frame()
+			f := *sc.Frame()
 			f.Data = bytes.Clone(f.Data)
 			frames = append(frames, f)
 		}

@@ -350,7 +350,7 @@ func (d *dir) holds(p *Plan) {
 		var sc segment.Scanner
 		sc.Start(file, "x", h, pin)
 		for step := sc.Next(); step != segment.StepEnd; step = sc.Next() {
-			f := sc.Frame()
+			f := *sc.Frame()
 			if step == segment.StepFrame && f.LSN != 0 && f.LSN >= from {
 				require.Equal(d, next, f.LSN)
 				require.True(d, bytes.Equal(data(f.LSN), f.Data), "LSN %d is %.20q", f.LSN, f.Data)

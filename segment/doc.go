@@ -2,9 +2,8 @@
 // are written, sealed, scanned and read. This comment is the normative text of
 // the format; a test decodes the worked bytes of section 9 out of it.
 //
-// The package has no locks, and starts no goroutine but that of a scan that reads
-// ahead. It is exported for tools; its Go API may change in a minor version, the
-// format may not.
+// The package has no locks and starts no goroutine. It is exported for tools;
+// its Go API may change in a minor version, the format may not.
 //
 // # 1. What a segment is
 //

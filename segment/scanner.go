@@ -41,11 +41,8 @@ const scanChunk = 256 << 10
 
 // Scanner walks the groups and frames of one segment in order and verifies what
 // it passes. It is the only code that does. It never reads at or behind its
-// limit. It takes 256 KiB of memory, or as much as the largest frame, and from the
-// third chunk in a row on twice 320 KiB, one of which another goroutine reads ahead:
-// r must bear that, and may be read once more after the last step. It never takes more
-// than twice what the limit allows. A Scanner is for one goroutine; its zero value is
-// ready for [Scanner.Start].
+// limit and never allocates more than the limit allows. A Scanner is for one
+// goroutine; its zero value is ready for [Scanner.Start].
 type Scanner struct {
 	// Set by Start; the limit may be raised.
 	r     io.ReaderAt
@@ -57,7 +54,6 @@ type Scanner struct {
 	// The window: the file's bytes from bufOff.
 	buf    []byte
 	bufOff int64
-	ahead  ahead
 
 	// The position.
 	off   int64
@@ -87,8 +83,7 @@ type Scanner struct {
 // Nothing at or behind limit is read. path is for errors. The scanner keeps its
 // memory from earlier scans.
 func (s *Scanner) Start(r io.ReaderAt, path string, h Header, limit int64) {
-	s.ahead.forget()
-	*s = Scanner{r: r, path: path, head: h, limit: limit, chunk: scanChunk, buf: s.buf[:0], ahead: s.ahead, off: HeaderSize}
+	*s = Scanner{r: r, path: path, head: h, limit: limit, chunk: scanChunk, buf: s.buf[:0], off: HeaderSize}
 }
 
 // StartAt begins a scan at the frame of record lsn at off, or at the header of
@@ -138,9 +133,9 @@ func (s *Scanner) Group() Group { return s.group }
 // GroupOff returns the offset of the group last stepped on.
 func (s *Scanner) GroupOff() int64 { return s.begin }
 
-// Frame returns the frame last stepped on. Its Data is valid until the next
-// call of Next.
-func (s *Scanner) Frame() Frame { return s.frame }
+// Frame returns the frame last stepped on. It is valid until the next call of Next, whatever
+// that returns, or of Start.
+func (s *Scanner) Frame() *Frame { return &s.frame }
 
 // Off returns the offset of what the next step will look at.
 func (s *Scanner) Off() int64 { return s.off }
@@ -271,8 +266,9 @@ func (s *Scanner) scanFrame(bound int64) Step {
 	if b = s.window(s.off, frameSize(n)); b == nil {
 		return StepEnd
 	}
-	f := Frame{Off: s.off, Type: Type(b[frmType]), More: b[frmFlags]&FlagMore != 0,
-		Data: b[FrameHeaderSize:][:n:n], sum: binary.LittleEndian.Uint64(b[frmSum:])}
+	f := &s.frame // in place: a copy would wait for its parts to be stored
+	f.Off, f.Type, f.More, f.LSN = s.off, Type(b[frmType]), b[frmFlags]&FlagMore != 0, 0
+	f.Data, f.sum = b[FrameHeaderSize:][:n:n], binary.LittleEndian.Uint64(b[frmSum:])
 	if f.Type == TypeRecord {
 		f.LSN = s.next
 	}
@@ -285,7 +281,6 @@ func (s *Scanner) scanFrame(bound int64) Step {
 	if !allZero(b[FrameHeaderSize+n:]) {
 		return s.invalid(s.off, "padding of the frame", 0, 0)
 	}
-	s.frame = f
 	s.off += int64(len(b))
 	s.more = f.More
 	if f.Type == TypeRecord {
@@ -336,11 +331,6 @@ func (s *Scanner) window(off, n int64) []byte {
 	if have := int64(len(s.buf)); at >= 0 && at+n <= have {
 		return s.buf[at:][:n]
 	}
-	if b := s.ahead.take(s.buf, s.bufOff, off, n); b != nil {
-		s.buf, s.bufOff = b, off
-		s.ahead.took(s.r, s.ahead.size == scanChunk, off+int64(len(b)), s.limit)
-		return b[:n]
-	}
 	want := min(max(n, s.chunk), s.limit-off)
 	var kept int
 	old := s.buf
@@ -354,8 +344,6 @@ func (s *Scanner) window(off, n int64) []byte {
 	got, err := s.r.ReadAt(s.buf[kept:], off+int64(kept))
 	s.buf = s.buf[:kept+got]
 	if int64(len(s.buf)) >= n {
-		inRow := at >= 0 && at <= int64(len(old))
-		s.ahead.took(s.r, inRow && want == scanChunk && int64(len(s.buf)) == want, off+want, s.limit)
 		return s.buf[:n]
 	}
 	if err == nil || err == io.EOF {

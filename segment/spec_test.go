@@ -123,7 +123,7 @@ func TestSpecExample(t *testing.T) {
 	for step := s.Next(); step != StepEnd; step = s.Next() {
 		if step == StepGroup {
 			seen = append(seen, fmt.Sprintf("group %d of %d frames, watermark %d", s.Group().Kind, s.Group().Frames, s.Group().Durable))
-		} else if f := s.Frame(); f.Type != typeOpening {
+		} else if f := *s.Frame(); f.Type != typeOpening {
 			seen = append(seen, fmt.Sprintf("type %d LSN %d more %t %q", f.Type, f.LSN, f.More, f.Data))
 		}
 	}

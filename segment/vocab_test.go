@@ -228,7 +228,7 @@ func compare(sc *Scanner, want []Frame) (n int, wrong string) {
 			if n == len(want) {
 				return n, fmt.Sprintf("a frame too many, at %d", sc.Frame().Off)
 			}
-			if f := sc.Frame(); !same(f, want[n]) {
+			if f := *sc.Frame(); !same(f, want[n]) {
 				return n, fmt.Sprintf("frame %+v, want %+v", f, want[n])
 			}
 			n++
@@ -245,7 +245,7 @@ func scanned(b []byte, h Header) (frames []Frame, stop Stop) {
 	var sc Scanner
 	sc.Start(bytes.NewReader(b), "x", h, int64(len(b)))
 	for step := sc.Next(); step != StepEnd; step = sc.Next() {
-		if f := sc.Frame(); step == StepFrame {
+		if f := *sc.Frame(); step == StepFrame {
 			f.Data = bytes.Clone(f.Data)
 			frames = append(frames, f)
 		}

@@ -142,7 +142,7 @@ func (d *dumper) walk(sc *segment.Scanner, p *part) (done bool) {
 			}
 			d.group(sc.GroupOff(), g, p)
 		case segment.StepFrame:
-			f := sc.Frame()
+			f := *sc.Frame()
 			if f.LSN != 0 && f.LSN < d.from {
 				continue
 			}
