@@ -122,7 +122,7 @@ func TestRecoveryMayCrashAnywhere(t *testing.T) {
 	x.once.enough = scale.Pick(t, 0, 0, 0, *nested)
 	i, n := parts(t)
 	scripts := Scripts(200)
-	scripts = scripts[len(scripts)-scale.Pick(t, 20, 30, 60, 200):]
+	scripts = scripts[len(scripts)-scale.Pick(t, 20, 30, 70, 200):]
 	for j, s := range scripts {
 		if j%n == i {
 			x.run(t, s)

@@ -131,6 +131,21 @@ func TestEveryCrashStateIsRecovered(t *testing.T) {
 	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 3_000, 50_000, 350_000, *states))
 }
 
+// TestLargeRecordsSurviveEveryCrash is about records that are written in pieces, their
+// headers last.
+func TestLargeRecordsSurviveEveryCrash(t *testing.T) {
+	seedRandom(t, 1)
+	e := newEnumeration(scale.Pick(t, 3, 8, 40, 400))
+	for i, s := range LargeScripts() {
+		if i%scale.Pick(t, 8, 4, 1, 1) == 0 {
+			e.run(t, s)
+		}
+	}
+	e.check()
+	e.report(t)
+	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 20, 100, 2_500, 15_000))
+}
+
 func TestSequencesAreAllThereAre(t *testing.T) {
 	for length, all := range []int{1, 11, 121, 1_331, 14_641, 161_051}[:scale.Pick(t, 5, 6, 6, 6)] {
 		r := Round{Length: length}

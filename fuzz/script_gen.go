@@ -124,6 +124,21 @@ func Scripts(long int) []Script {
 	return g.list
 }
 
+// LargeScripts returns scripts with records that are written from where they are.
+func LargeScripts() (list []Script) {
+	for i, ops := range []string{"L", "aL", "LL", "aLLa", "wiL", "aLc", "aLk", "aLB", "aLt", "aLn", "arL", "arLa", "aBL", "akLa"} {
+		for _, policy := range []wal.SyncPolicy{wal.SyncAlways, wal.SyncNone} {
+			s := Script{Ops: ops, Unit: []int{512, 4096}[i%2], Lazy: i%3 == 0, Seed: uint64(i)}
+			s.Options.SegmentSize, s.Options.Sync = 1<<20, policy
+			if i >= 10 { // larger than its segment, which is empty
+				s.Options.SegmentSize = 64 << 10
+			}
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
 type generator struct {
 	rand *rand.Rand
 	list []Script
@@ -147,7 +162,7 @@ func (g *generator) add(s Script) {
 func (g *generator) long() Script {
 	ops := make([]byte, 4+g.rand.IntN(5))
 	for i := range ops {
-		ops[i] = Operations[g.rand.IntN(len(Operations))]
+		ops[i] = Operations[g.rand.IntN(len(Operations)-1)] // not L: see LargeScripts
 	}
 	s := Script{Ops: string(ops), From: g.rand.IntN(2), Seed: g.rand.Uint64()}
 	s.Options.Sync = []wal.SyncPolicy{wal.SyncAlways, wal.SyncAlways, wal.SyncNone, wal.SyncInterval}[g.rand.IntN(4)]

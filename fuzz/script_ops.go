@@ -34,7 +34,11 @@ const Operations = "" +
 	"q" + // order three records, of which the disk takes two and a bit, then Sync
 	"c" + // Close and Open
 	"k" + // the process ends, and Open
-	"i" // nothing for a while
+	"i" + // nothing for a while
+	"L" // append a record that is written from where it is, if there is room in the segment
+
+// largeRecord is more than package wal copies if it need not.
+const largeRecord = 256<<10 + 5000
 
 // do runs one operation.
 func (r *Run) do(op byte) error {
@@ -44,6 +48,8 @@ func (r *Run) do(op byte) error {
 		return r.append(40)
 	case 'A':
 		return r.append(1500)
+	case 'L':
+		return r.append(largeRecord)
 	case 'e':
 		return r.append(0)
 	case 'w', 'y', 'p':

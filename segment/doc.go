@@ -10,10 +10,10 @@
 // A log is a directory of segments, of one small file named FRONT, and of a
 // file LOCK without content that matters. A segment holds records, the bytes
 // that a caller appended, each with a number, its LSN; LSNs are dense and rise
-// within a segment and from one segment to the next. What one write and one
-// sync made durable together is a group. A group consists of frames; a record
-// is one frame. Nothing is ever written twice at the same place, but for FRONT
-// and for a tail that recovery writes again with the bytes it just verified.
+// within a segment and from one segment to the next. What is written at once is
+// a group. A group consists of frames; a record is one frame. Nothing is ever
+// written twice at the same place, but for FRONT and for a tail that recovery
+// writes again with the bytes it just verified.
 //
 // All integers are little-endian. H is 64-bit xxHash with seed 0. "||" joins
 // bytes; u16, u32, u64 are unsigned integers of that many bits, i64 is signed,

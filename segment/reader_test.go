@@ -380,7 +380,7 @@ func TestSealBehindACutInAGroup(t *testing.T) {
 		w := &Writer{file: create(t, vfs.NewMem(), header(unit)).w.File(), head: s.w.Header(), index: new(Index),
 			off: at, synced: at, chain: chain, base: 10, next: 11}
 		require.NoError(t, w.write(Group{Kind: KindSeal}, AppendDraft(drafts(), typeSeal, false,
-			Seal{Length: end, Last: 10, Records: 1}.encode(), Hash(Seal{Length: end, Last: 10, Records: 1}.encode())), nil))
+			Seal{Length: end, Last: 10, Records: 1}.encode(), Hash(Seal{Length: end, Last: 10, Records: 1}.encode())), nil, 0))
 		b = append(b, (&seg{TB: t, w: w}).bytes()[end:]...)
 		seal, x, ok, err := ReadSeal(bytes.NewReader(b), "x", s.w.Header(), First{Base: 10}, end, int64(len(b)))
 		require.NoError(t, err)

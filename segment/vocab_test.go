@@ -130,7 +130,7 @@ func (s *seg) group(items ...item) *seg {
 func (s *seg) kind(g Group, items ...item) *seg {
 	s.Helper()
 	off, lsn := s.w.Off(), s.w.Next()
-	require.NoError(s, s.w.write(g, s.drafts(lsn, items), nil))
+	require.NoError(s, s.w.write(g, s.drafts(lsn, items), nil, 0))
 	return s.note(off, lsn, items...)
 }
 

@@ -37,6 +37,7 @@ type Writer struct {
 	sums  xxhash.Digest
 	marks []mark
 	room  [GroupHeaderSize]byte
+	draft []byte // of WriteRecord
 }
 
 // mark is a record on its way into the index.
@@ -175,7 +176,7 @@ func (w *Writer) Open(o Opening, meta []byte, base LSN, drafts []byte, joined bo
 		more = drafts[at+frmFlags]&FlagMore != 0
 		step, at = step+size, at+int(size)
 	}
-	if err := w.write(Group{Kind: KindOpening}, head, drafts[GroupHeaderSize:]); err != nil {
+	if err := w.write(Group{Kind: KindOpening}, head, drafts[GroupHeaderSize:], 0); err != nil {
 		w.chain, w.base, w.next = 0, 0, 0
 		return err
 	}
@@ -192,10 +193,52 @@ func (w *Writer) OpeningEnd() (end int64, chain uint64) { return w.first.Length,
 // [GroupHeaderSize] bytes of room and continues with frames made by
 // [AppendDraft]. The drafts are finished in place. Nothing is synced.
 func (w *Writer) Write(drafts []byte) error {
-	err := w.write(Group{Kind: KindGroup}, drafts, nil)
+	err := w.write(Group{Kind: KindGroup}, drafts, nil, 0)
 	w.used = w.used || err == nil
 	return err
 }
+
+// WriteRecord is Write of one record, which is not copied. The file gets it in pieces of
+// piece bytes or more, each hashed while the disk has those before, and the page in which it
+// begins at last: that has the headers, which say what all of it hashes to.
+func (w *Writer) WriteRecord(data []byte, piece int64) error {
+	start := w.off + GroupHeaderSize + FrameHeaderSize
+	end := start + int64(len(data))
+	if err := w.fits(align(end, w.head.Unit) - w.off); err != nil {
+		return err
+	}
+	first := min(align(start, recordPage), end) - start
+	w.draft = appendDraftHeader(append(w.draft[:0], w.room[:]...), TypeRecord, false, len(data), 0)
+	w.draft = append(w.draft, data[:first]...)
+	var hash xxhash.Digest
+	hash.Reset()
+	_, _ = hash.Write(w.draft[GroupHeaderSize+FrameHeaderSize:])
+	if first < int64(len(data)) { // what is behind it is in a page of the last piece
+		if err := w.writeAt(zeros[:align(end, w.head.Unit)-end], end); err != nil {
+			return err
+		}
+	}
+	for off := start + first; off < end; {
+		n := piece
+		if end-off < 2*piece {
+			n = end - off
+		}
+		b := data[off-start:][:n]
+		_, _ = hash.Write(b)
+		if err := w.writeAt(b, off); err != nil {
+			return err
+		}
+		off += n
+	}
+	binary.LittleEndian.PutUint64(w.draft[GroupHeaderSize+frmSum:], hash.Sum64())
+	err := w.write(Group{Kind: KindGroup}, w.draft, nil, end-start-first)
+	w.used = w.used || err == nil
+	return err
+}
+
+// recordPage is the end of what WriteRecord writes last: no page but the record's last one,
+// which gets what stands behind it first, is written twice.
+const recordPage = 4 << 10
 
 // Reserve has the file be at least size bytes large, so that what is written below that
 // does not fail for want of space.
@@ -218,18 +261,24 @@ func (w *Writer) Mark(clean bool) error {
 	if clean {
 		g.Flags = FlagClean
 	}
-	return w.write(g, w.room[:], nil)
+	return w.write(g, w.room[:], nil, 0)
+}
+
+// fits has the file be large enough for a group of that length at off.
+func (w *Writer) fits(length int64) error {
+	if w.off+length > maxSegmentBytes {
+		return fmt.Errorf("segment: %s: %d bytes, at most %d", w.path, w.off+length, maxSegmentBytes)
+	}
+	return w.Reserve(w.off + length) // one group may be larger than a segment
 }
 
 // write finishes the group g, whose frames are those in head, behind room for
-// the header, and those in tail, and writes it at off.
-func (w *Writer) write(g Group, head, tail []byte) error {
+// the header, and those in tail, and writes it at off. The last rest bytes of the
+// data of the last frame are in the file.
+func (w *Writer) write(g Group, head, tail []byte, rest int64) error {
 	g.Base, g.Durable, g.Chain = w.next, w.synced, w.chain
 	end := w.off + int64(len(head)) + int64(len(tail))
-	g.Length = align(end, w.head.Unit) - w.off
-	if w.off+g.Length > maxSegmentBytes {
-		return fmt.Errorf("segment: %s: %d bytes, at most %d", w.path, w.off+g.Length, maxSegmentBytes)
-	}
+	g.Length = align(end+rest, w.head.Unit) - w.off
 	w.sums.Reset()
 	w.marks = w.marks[:0]
 	next := w.finish(&g, head[GroupHeaderSize:], w.off+GroupHeaderSize, w.next)
@@ -237,7 +286,7 @@ func (w *Writer) write(g Group, head, tail []byte) error {
 	g.Body = w.sums.Sum64()
 	g.encode(head, w.head.Salt, w.off)
 
-	if err := w.Reserve(w.off + g.Length); err != nil { // one group may be larger than a segment
+	if err := w.fits(g.Length); err != nil {
 		return err
 	}
 	if err := w.writeAt(head, w.off); err != nil {
@@ -246,8 +295,10 @@ func (w *Writer) write(g Group, head, tail []byte) error {
 	if err := w.writeAt(tail, w.off+int64(len(head))); err != nil {
 		return err
 	}
-	if err := w.writeAt(zeros[:w.off+g.Length-end], end); err != nil {
-		return err
+	if rest == 0 {
+		if err := w.writeAt(zeros[:w.off+g.Length-end], end); err != nil {
+			return err
+		}
 	}
 	for _, m := range w.marks {
 		w.index.Add(m.ordinal, m.off)
@@ -291,7 +342,7 @@ func (w *Writer) finish(g *Group, b []byte, off int64, next LSN) LSN {
 		w.sums.Write(b[frmSum:FrameHeaderSize])
 		g.Frames++
 		size := frameSize(int64(binary.LittleEndian.Uint32(b[frmLength:])))
-		b, off = b[size:], off+size
+		b, off = b[min(size, int64(len(b))):], off+size
 	}
 	return next
 }
@@ -331,7 +382,7 @@ func (w *Writer) Seal(next Pin, now int64) error {
 	buf := make([]byte, GroupHeaderSize, GroupHeaderSize+FrameSize(len(data))+FrameSize(len(entries)))
 	buf = AppendDraft(buf, typeSeal, false, data, Hash(data))
 	buf = AppendDraft(buf, typeIndex, false, entries, Hash(entries))
-	if err := w.write(Group{Kind: KindSeal}, buf, nil); err != nil {
+	if err := w.write(Group{Kind: KindSeal}, buf, nil, 0); err != nil {
 		return err
 	}
 	if err := w.Sync(); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -120,13 +121,16 @@ func TestNamedSegmentHasItsHeader(t *testing.T) {
 	require.Positive(t, named)
 }
 
+// testPiece is a size of pieces.
+const testPiece = 20_000
+
 // state is all that a Writer knows of its file.
 func (w *Writer) state() string {
 	return fmt.Sprint(w.off, w.chain, w.base, w.next, w.synced, w.indexed, w.index.AppendTo(nil), w.first, w.End())
 }
 
-// TestFailedWriteChangesNothing fails each call of an opening group, a group, a
-// mark, a sync and a seal, having written nothing, a part, or all, and then does
+// TestFailedWriteChangesNothing fails each call of an opening group, a group, a large
+// record, a mark, a sync and a seal, having written nothing, a part, or all, and then does
 // the same again.
 func TestFailedWriteChangesNothing(t *testing.T) {
 	steps := []struct {
@@ -139,6 +143,7 @@ func TestFailedWriteChangesNothing(t *testing.T) {
 				s.drafts(10, []item{rec(5000), rec(6)}), false)
 		}},
 		{"group", 2, func(s *seg) error { return s.w.Write(s.drafts(12, []item{rec(7), rec(5000)})) }},
+		{"record", 4, func(s *seg) error { return s.w.WriteRecord(recordData(14, 3*testPiece), testPiece) }},
 		{"mark", 2, func(s *seg) error { return s.w.Mark(true) }},
 		{"sync", 1, func(s *seg) error { return s.w.Sync() }},
 		{"seal", 2, func(s *seg) error { return s.w.Seal(Pin{ID: 3}, 1) }},
@@ -361,4 +366,32 @@ func TestOnlyMarksLeaveASegmentEmpty(t *testing.T) {
 	s.group(meta("its own"))
 	require.False(t, s.w.Empty())
 	require.False(t, begun(t, 8).w.Empty())
+}
+
+// TestRecordWrittenFromWhereItIs has the bytes that a draft of it has, and its headers are
+// written last.
+func TestRecordWrittenFromWhereItIs(t *testing.T) {
+	for _, unit := range []int64{8, 4096} {
+		for _, before := range []int{0, 3000, 3800, 3808, 3816} { // where it begins in a page
+			for _, size := range []int{0, 1, 4000, 4016, recordPage, recordPage + 4, 9000, testPiece - 1, testPiece + 1, 2*testPiece + 5000, 5 * testPiece} {
+				trace := vfs.NewTrace(vfs.NewMem())
+				a, b := create(t, trace, header(unit)), create(t, vfs.NewMem(), header(unit))
+				for _, s := range []*seg{a, b} {
+					s.open(Pin{}, 1, "", rec(before)).sync()
+				}
+				trace.Take()
+				off := a.w.Off()
+				data := recordData(2, size)
+				require.NoError(t, a.w.WriteRecord(data, testPiece))
+				calls := strings.Split(strings.TrimSpace(trace.Take()), "\n")
+				b.group(rec(size))
+				require.True(t, bytes.Equal(a.bytes(), b.bytes()), "unit %d, %d bytes behind %d", unit, size, before)
+				require.Equal(t, b.w.End(), a.w.End())
+				require.Equal(t, recordData(2, size), data)
+				if size >= recordPage {
+					require.Contains(t, calls[len(calls)-1], fmt.Sprintf(" %d+", off), "the headers are not what is written last")
+				}
+			}
+		}
+	}
 }

@@ -208,7 +208,7 @@ func (l *Log) park(ctx context.Context, w *waiter) (leads bool, err error) {
 // the caller or another waits for that, and settles. Requires mu and the lead, and
 // gives up both.
 func (l *Log) turn(durable bool) {
-	if durable && len(l.mu.queue.ops) > 0 {
+	if durable && len(l.mu.queue.ops) > 0 && l.mu.queue.large == nil {
 		l.mu.Unlock()
 		l.lead.gather.wait()
 		l.mu.Lock()
@@ -321,6 +321,7 @@ func (l *Log) settle(r *round) {
 	if r.failed != nil || r.cutErr != nil {
 		l.news.fire()
 	}
+	r.large = nil // it is the caller's
 	if r.buf != nil {
 		l.mu.spare = r.queue
 	}

@@ -12,7 +12,7 @@
 //	batch       records that survive a crash together or not at all
 //	meta        bytes that the caller keeps beside the records, such as a term and
 //	            a vote; the last one set is in force
-//	group       what one write and one sync made durable together
+//	group       what was written at once; a sync makes all that were written durable
 //	segment     a file of the log: active, which is the last one, or sealed
 //	sync        makes durable; to flush, or to hand over, only gives bytes to the
 //	            operating system

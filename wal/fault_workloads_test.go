@@ -133,6 +133,18 @@ var workloads = []workload{
 		r.rest()
 		r.append(100)
 	}},
+	{"large", logOf(2), Options{SegmentSize: 64 << 10, largeRecord: 2000}, func(r *run) {
+		r.append(100)
+		r.append(5000)
+		r.append(2000)
+		r.async(100)
+		r.append(9000) // in several pieces
+		r.limit(r.crash.Used() + 2000)
+		r.append(60_000)
+		r.limit(0)
+		r.append(30_000) // begins a segment
+		r.append(30_000)
+	}},
 	{"given up", damagedLog, Options{Recovery: PointInTime}, func(r *run) {
 		r.readAll()
 		r.append(3000)

@@ -181,14 +181,21 @@ func (l *Log) Err() error {
 func (l *Log) Recovery() Report { return l.report }
 
 // Append appends a record and returns its LSN once it is durable, or, unless the
-// policy is SyncAlways, once it was handed to the operating system. data is
-// copied. Appends of several goroutines share one write and one sync. After an
+// policy is SyncAlways, once it was handed to the operating system. data must not
+// change until then, and is not kept. Appends of several goroutines share one write
+// and one sync; a large one is written from where it is, in several. After an
 // error the record is not in the log, unless the error is [ErrUnknownOutcome].
 // The other errors: [ErrNoSpace], [ErrTooLarge], [ErrFailed], [ErrClosed],
 // [ErrReadOnly].
 func (l *Log) Append(data []byte) (LSN, error) {
+	durable := l.opts.Sync == SyncAlways
+	if len(data) >= l.opts.largeRecord {
+		if p, ok := l.orderLarge(data); ok {
+			return l.commit(p, nil, durable)
+		}
+	}
 	p, err := l.orderRecord(data, true)
-	return l.commit(p, err, l.opts.Sync == SyncAlways)
+	return l.commit(p, err, durable)
 }
 
 // commit awaits p, unless err says that it was not ordered. Requires mu, and gives it up.

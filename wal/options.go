@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
@@ -97,6 +98,7 @@ type Options struct {
 
 	gatherOff    bool  // for tests: a leader does not wait for others
 	firstSegment int64 // for tests: bytes of the first segment; 0: those of the constant
+	largeRecord  int   // for tests: see the constant
 }
 
 // Hooks are called on a goroutine of the log's own, one at a time and in order,
@@ -124,6 +126,7 @@ func (o *Options) withDefaults() (Options, error) {
 	if c.FS == nil {
 		c.FS = vfs.OS()
 	}
+	c.largeRecord = cmp.Or(c.largeRecord, largeRecord)
 	if c.SegmentSize == 0 {
 		c.SegmentSize = DefaultSegmentSize
 	}

@@ -31,6 +31,10 @@ type queue struct {
 	since time.Time // when the first op that nobody waits for was ordered
 
 	waited time.Time // when the first who waits for an op began to; zero: nobody does
+
+	// large is the data of the queue's only op, which is in the caller's memory and not in
+	// buf: whoever ordered it leads at once, and returns when it is written.
+	large []byte
 }
 
 // op is one append: a place in the stream.
@@ -82,6 +86,29 @@ func (l *Log) orderRecord(data []byte, waits bool) (Pending, error) {
 	q := &l.mu.queue
 	q.buf = segment.AppendDraft(q.buf, segment.TypeRecord, false, data, hash)
 	return l.push(op{records: 1, waits: waits}), nil
+}
+
+// largeRecord is the size in bytes from which a record is not copied into the queue, if
+// nobody else is at work, and of the pieces in which it is written, which the file system
+// should hand to the disk at once: with 1 MiB a commit takes 830 µs instead of 915.
+const largeRecord = 256 << 10
+
+// orderLarge is orderRecord for a caller who waits, if he is alone: nothing of the data is
+// looked at then. Else it returns ok false, and does not hold mu. Who appends beside others
+// waits for them: if he went ahead whenever all had returned, every other sync would be his
+// alone.
+func (l *Log) orderLarge(data []byte) (p Pending, ok bool) {
+	if len(data) > l.opts.MaxRecordSize {
+		return p, false
+	}
+	l.mu.Lock()
+	q := &l.mu.queue
+	if l.viewer != nil || l.mu.closed || l.mu.failed != nil || l.mu.lost != nil || l.mu.stalled != nil || l.mu.leading || len(q.ops) > 0 || l.lead.gather.expected > 1 {
+		l.mu.Unlock()
+		return p, false
+	}
+	q.large = data
+	return l.push(op{records: 1, waits: true}), true
 }
 
 // orderBatch gives a batch its place, as orderRecord does.
@@ -155,7 +182,8 @@ func (l *Log) firstOf(o op) LSN {
 	return l.mu.next
 }
 
-// push appends o, whose drafts are the end of the queue's buffer, to the stream.
+// push appends o, whose drafts are the end of the queue's buffer, or of which the data is
+// the queue's large, to the stream.
 // Requires mu.
 func (l *Log) push(o op) Pending {
 	q := &l.mu.queue

@@ -10,7 +10,7 @@ import (
 type Stats struct {
 	Records   uint64 // appended: handed to the operating system
 	Bytes     uint64 // of frames appended: data, frame headers, padding and metas
-	Groups    uint64 // written; a group is what one write hands over
+	Groups    uint64 // written; a group is what is handed over at once
 	Syncs     uint64 // of segments; those of FRONT, seals and headers are not counted
 	Rotations uint64 // segments begun
 

@@ -15,6 +15,13 @@ import (
 //	write 0000000000000001.seg 4096+n
 //	sync 0000000000000001.seg
 //
+// those of a large one
+//
+//	write 0000000000000001.seg 4096+…  behind the record, if it is padded
+//	write 0000000000000001.seg 4096+…  piece by piece, but for the page in which it begins
+//	write 0000000000000001.seg 4096+n  that page, with the headers
+//	sync 0000000000000001.seg
+//
 // and those of a rotation, with the next segment ready,
 //
 //	sync 0000000000000001.seg         unless it is synced
@@ -88,7 +95,12 @@ type retired struct {
 func (l *Log) process(r *round) {
 	start := segment.GroupHeaderSize
 	for done := 0; done < len(r.ops); {
-		n, err := l.writeGroup(r, start, r.ops[done:])
+		n, err := 1, error(nil)
+		if r.large != nil {
+			err = l.writeLarge(r)
+		} else {
+			n, err = l.writeGroup(r, start, r.ops[done:])
+		}
 		if err != nil {
 			l.failWrite(r, r.ops[done].seq, err)
 			return
@@ -172,6 +184,27 @@ func (l *Log) writeGroup(r *round, start int, ops []op) (int, error) {
 	l.lead.counts.records += uint64(last + 1 - ops[0].first)
 	l.lead.counts.bytes += uint64(end - start)
 	return n, nil
+}
+
+// writeLarge writes the round's only op, a record that is in the caller's memory. One that
+// begins a segment is copied, as others are.
+func (l *Log) writeLarge(r *round) error {
+	w, o := l.lead.tail, &r.ops[0]
+	size := int64(segment.FrameSize(len(r.large)))
+	if w == nil || !w.Empty() && w.Off()+segment.GroupHeaderSize+size > w.Header().Size {
+		r.buf = segment.AppendDraft(r.buf, segment.TypeRecord, false, r.large, segment.Hash(r.large))
+		o.end = len(r.buf)
+		_, err := l.writeGroup(r, segment.GroupHeaderSize, r.ops)
+		return err
+	}
+	l.lead.handed = o.seq
+	if err := w.WriteRecord(r.large, int64(l.opts.largeRecord)); err != nil {
+		return err
+	}
+	l.wrote(o.seq, o.first, nil)
+	l.lead.counts.records++
+	l.lead.counts.bytes += uint64(size)
+	return nil
 }
 
 // openingRoom is what an opening group may take beside its records: with a meta

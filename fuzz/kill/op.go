@@ -19,6 +19,7 @@ type Kind byte
 // The kinds, as the letters of [Work.Ops].
 const (
 	Append    Kind = 'a'
+	Large     Kind = 'L' // Append of a record that is written in pieces
 	Async     Kind = 'A' // AppendAsync, and Wait
 	Unwaited  Kind = 'd' // AppendAsync, and no Wait
 	Batch     Kind = 'b'
@@ -46,6 +47,13 @@ func (k Kind) alone() bool {
 // setsMeta says that an operation of that kind sets the meta.
 func (k Kind) setsMeta() bool { return k == MetaBatch || k == Replace }
 
+// isLarge says that the operation of that ID, if it has one record, has a large one: it is an
+// Append.
+func (id ID) isLarge() bool { return id%64 == 0 }
+
+// largeSize is the size of a large record in bytes.
+const largeSize = 600 << 10
+
 // Op is one operation.
 type Op struct {
 	ID   ID
@@ -70,7 +78,7 @@ func (o Op) Meta() []byte { return meta(o.ID) }
 const headSize = 16 + 1 + 4 + 1 + 4 + 1
 
 // Data returns record i of the n of an operation: its head, and bytes that follow from
-// it, 30 to 10,000 in all.
+// it, 30 to 10,000 in all, or many if it is a large one.
 func Data(id ID, i, n int) []byte {
 	seed := mix(uint64(id) ^ mix(uint64(i)<<16+uint64(n)))
 	size := headSize + 3 + int(seed%200)
@@ -79,6 +87,9 @@ func Data(id ID, i, n int) []byte {
 		size += int(seed >> 8 % 10_000)
 	case 1, 2, 3, 4:
 		size += int(seed >> 8 % 2_000)
+	}
+	if n == 1 && id.isLarge() {
+		size = largeSize
 	}
 	b := fmt.Appendf(make([]byte, 0, size+8), "%016x.%04x/%04x ", uint64(id), i, n)
 	for len(b) < size {

@@ -198,7 +198,9 @@ func (k *worker) say(format string, args ...any) error {
 
 // called gives an operation its ID and reports that it is about to be called.
 func (k *worker) called(op Op) (Op, error) {
-	op.ID = ID(k.ids.Add(1))
+	for op.ID == 0 || op.ID.isLarge() != (op.Kind == Large) {
+		op.ID = ID(k.ids.Add(1))
+	}
 	return op, k.say("i %d %c %d %d", op.ID, op.Kind, op.N, op.Arg)
 }
 

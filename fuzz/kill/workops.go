@@ -28,8 +28,8 @@ func (k *worker) do(kind Kind, rnd *rand.Rand) error {
 	}
 	var err error
 	switch kind {
-	case Append:
-		err = k.append()
+	case Append, Large:
+		err = k.append(kind)
 	case Async, Unwaited:
 		err = k.async(kind)
 	case Batch, MetaBatch:
@@ -71,8 +71,8 @@ func (k *worker) call(op Op, do func() error) error {
 	return k.returned(op, 0, true, err)
 }
 
-func (k *worker) append() error {
-	op, err := k.called(Op{Kind: Append, N: 1})
+func (k *worker) append(kind Kind) error {
+	op, err := k.called(Op{Kind: kind, N: 1})
 	if err != nil {
 		return err
 	}

@@ -52,7 +52,7 @@ func (f *osFile) allocate(old, size int64) error {
 // last one is in the page cache. The write and sync of 1 MiB takes a fifth less, as it does
 // past the page cache.
 const (
-	largeWrite = 512 << 10
+	largeWrite = 256 << 10
 	writePiece = 128 << 10
 )
 
