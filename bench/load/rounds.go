@@ -140,7 +140,7 @@ func (p Plan) one(w Workload, t Target, seed uint64) (res Result, left string, e
 		return res, "", err
 	}
 	defer os.RemoveAll(dir)
-	if err := takePages(dir, p.Pages); err != nil {
+	if err := errors.Join(takePages(dir, p.Pages), settle(dir)); err != nil {
 		return res, "", err
 	}
 	r := &Running{Target: t, Dir: filepath.Join(dir, "log"), Options: w.Options, For: p.For, Seed: seed}
@@ -178,6 +178,26 @@ func takePages(dir string, bytes int64) error {
 	b := make([]byte, 1<<20)
 	for off := int64(0); err == nil && off < bytes; off += int64(len(b)) {
 		_, err = file.WriteAt(b, off)
+	}
+	remove(file)
+	return err
+}
+
+// settle has the file system be done with what was removed before. The blocks of that go
+// back to the device behind the next commit of the journal, which the one behind it waits
+// for: that should not be one of the log.
+func settle(dir string) error {
+	file, err := os.Create(filepath.Join(dir, "settle"))
+	if err != nil {
+		return err
+	}
+	for range 2 {
+		if err == nil {
+			_, err = file.Write(make([]byte, 4096))
+		}
+		if err == nil {
+			err = file.Sync()
+		}
 	}
 	remove(file)
 	return err

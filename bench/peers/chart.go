@@ -1,14 +1,17 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"image/color"
+	"os"
 	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
 
 	"github.com/seed3918b8df/tidemark/bench/load"
 )
@@ -16,12 +19,12 @@ import (
 // chart draws durable appends by how many goroutines make them, as parts of what the disk
 // does without a log, to an SVG file.
 func chart(rep *load.Report, path string) error {
-	p := plot.New()
+	p, legend := plot.New(), plot.NewLegend()
 	p.Title.Text = fmt.Sprintf("Durable appends of %d bytes, of what the disk does", load.CommonSize)
 	p.X.Label.Text, p.Y.Label.Text = "goroutines", "of the raw loop"
 	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, ticks(load.Goroutines)
 	p.Y.Min, p.Y.Max = 0, 1
-	p.Legend.Top = true
+	legend.Top, legend.Left, legend.Padding = true, true, vg.Points(4)
 	p.Add(plotter.NewGrid())
 	for i, name := range rep.Targets {
 		points := lineOf(rep, name)
@@ -39,12 +42,23 @@ func chart(rep *load.Report, path string) error {
 		}
 		marks.Color, marks.Shape, marks.Radius = line.Color, draw.CircleGlyph{}, vg.Points(2)
 		p.Add(line, marks)
-		p.Legend.Add(name, line)
+		legend.Add(name, line)
 		for _, pt := range points {
 			p.Y.Max = max(p.Y.Max, pt.Y)
 		}
 	}
-	return p.Save(18*vg.Centimeter, 10*vg.Centimeter, path)
+	const width, height, side, margin = 22 * vg.Centimeter, 11 * vg.Centimeter, 6 * vg.Centimeter, vg.Centimeter / 2
+	svg := vgsvg.New(width, height)
+	all := draw.New(svg)
+	all.FillPolygon(color.White, []vg.Point{{}, {X: width}, {X: width, Y: height}, {Y: height}})
+	p.Draw(draw.Crop(all, margin, -side-margin, margin, -margin))
+	legend.Draw(draw.Crop(all, width-side, -margin, margin, -2*margin)) // beside the lines, and not over them
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = svg.WriteTo(file)
+	return errors.Join(err, file.Close())
 }
 
 // hues tell the targets apart, the first the strongest.
@@ -52,7 +66,7 @@ var hues = []color.Color{
 	color.RGBA{0x0b, 0x5c, 0xad, 0xff}, color.RGBA{0xd9, 0x5f, 0x02, 0xff}, color.RGBA{0xe6, 0xab, 0x02, 0xff},
 	color.RGBA{0x1b, 0x9e, 0x77, 0xff}, color.RGBA{0x66, 0xa6, 0x1e, 0xff}, color.RGBA{0x75, 0x70, 0xb3, 0xff},
 	color.RGBA{0xb0, 0xa0, 0xd8, 0xff}, color.RGBA{0xe7, 0x29, 0x8a, 0xff}, color.RGBA{0xf0, 0xa0, 0xc8, 0xff},
-	color.RGBA{0x66, 0x66, 0x66, 0xff},
+	color.RGBA{0x66, 0x66, 0x66, 0xff}, color.RGBA{0x8c, 0x51, 0x0a, 0xff},
 }
 
 // lineOf returns what a target did of the raw loop at each number of goroutines.
