@@ -102,7 +102,7 @@ func rounds(t *testing.T) (list []Round) {
 
 func TestEveryCrashStateIsRecovered(t *testing.T) {
 	seedRandom(t, 1)
-	e := newEnumeration(scale.Pick(t, 6, 72, 72, 200))
+	e := newEnumeration(scale.Pick(t, 6, 56, 72, 200))
 	e.enough = scale.Pick(t, 0, 0, 0, *states)
 	i, n := parts(t)
 	for j, s := range Scripts(scale.Pick(t, 0, 190, 190, 2_000)) {
