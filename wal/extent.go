@@ -75,7 +75,14 @@ var errGone = errors.New("wal: the segment is gone")
 // newExtent returns the extent of the segment with the given id, of which nothing
 // is known yet.
 func (l *Log) newExtent(id uint64) *extent {
-	return &extent{fs: l.fs, path: segment.Path(l.dir, id), id: id, files: &l.files}
+	e := new(extent)
+	e.begin(l, id, segment.Path(l.dir, id))
+	return e
+}
+
+// begin sets what is known of a segment before anything is.
+func (e *extent) begin(l *Log, id uint64, path string) {
+	e.fs, e.path, e.id, e.files = l.fs, path, id, &l.files
 }
 
 // newExtentOf returns the extent of the segment that w writes.

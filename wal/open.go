@@ -210,7 +210,7 @@ func (l *Log) show(plan *recovery.Plan) {
 			made = make([]extent, min(32, len(plan.Chain)-i))
 		}
 		e := &made[i%32]
-		e.fs, e.path, e.id, e.files = l.fs, paths[i], id, &l.files
+		e.begin(l, id, paths[i])
 		ld.segments = append(ld.segments, e)
 	}
 	if n := len(ld.segments); n > 0 {
@@ -269,8 +269,8 @@ func (l *Log) afterRecovery(plan *recovery.Plan) error {
 }
 
 // Close makes every append that was ordered durable, under any policy, wakes all
-// who wait, waits for reads that are under way, and gives the directory free. An append after it is [ErrClosed] and
-// not in the log. After a failure Close syncs nothing and returns the failure.
+// who wait, waits for reads that are under way, and gives the directory free. An
+// append after it is [ErrClosed] and not in the log. After a failure Close syncs nothing and returns the failure.
 // It is idempotent: further calls return what the first did.
 func (l *Log) Close() error {
 	l.mu.Lock()
