@@ -154,6 +154,7 @@ func (p *Plan) sealedBefore(d *directory, c *candidate) (bool, error) {
 	if before.headErr != nil || before.openErr != nil {
 		return true, nil
 	}
-	_, _, sealed, err := segment.ReadSeal(before.file, before.path, before.header, before.first, pin.Length, before.size)
-	return sealed, err
+	end := min(before.size, pin.Length+before.header.Unit+segment.GroupHeaderSize) // its header is enough
+	claims, err := p.scanner.Claims(before.file, before.header, pin.Length, end)
+	return claims.Sealed, err
 }

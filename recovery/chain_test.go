@@ -116,6 +116,20 @@ func TestTheEndIsWhatThePinSays(t *testing.T) {
 	d.recovers("[@F @K @K]", 3)
 }
 
+// TestAPinBeyondASealIsCorrupt: the seal was written when what it ends was durable, and
+// nothing of the segment follows it.
+func TestAPinBeyondASealIsCorrupt(t *testing.T) {
+	d := newDir(t)
+	a := d.root(1, 1, 2).sync()
+	b := a.next(2, 1).sync().mark()
+	end := a.w.Off()
+	a.seal(b)
+	pin := a.w.End()
+	pin.Durable = segment.HeaderSize
+	a.pinned(pin, 3, 1)
+	d.refuses("[@G @J]", segment.Name(1), end, 3)
+}
+
 // TestAPinEndsABatchInItsMiddle is for a truncation behind one record of it.
 func TestAPinEndsABatchInItsMiddle(t *testing.T) {
 	d := newDir(t)

@@ -76,8 +76,8 @@ func (s *Scan) scan(file io.ReaderAt, pin *segment.Pin) error {
 			good, before = at, at
 			g := sc.Group()
 			s.Proved = max(s.Proved, g.Durable)
-			if g.Kind == segment.KindSeal && pin == nil {
-				s.X = sc.GroupOff() // it ends the segment; claim finds it
+			if g.Kind == segment.KindSeal {
+				s.X = sc.GroupOff() // it ends the segment, whatever pin says; claim finds it
 				break
 			}
 			s.Closed = g.Kind == segment.KindMark && g.Flags&segment.FlagClean != 0
