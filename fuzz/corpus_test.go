@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,17 @@ const (
 // corpusOptions open the corpus on fsys.
 func corpusOptions(fsys vfs.FS) *wal.Options {
 	return &wal.Options{FS: fsys, SegmentSize: corpusSegmentSize, FirstLSN: 1000}
+}
+
+// usingFilesOnce returns a file system where a log cannot make a segment of the file of
+// another, so that what is in a file does not depend on when the other was given up.
+func usingFilesOnce(fsys vfs.FS) vfs.FS {
+	return vfs.Wrap(fsys, func(c vfs.Call, do func(int) (int, error)) (int, error) {
+		if c.Op == vfs.Rename && filepath.Ext(c.Name) == segment.Ext {
+			return 0, fs.ErrPermission
+		}
+		return do(int(c.Size))
+	})
 }
 
 // reopenOptions open the corpus again; what is opened behind it is small.
@@ -84,7 +96,7 @@ func buildCorpus(t *testing.T, seed byte) (pair corpusPair) {
 		mem := vfs.NewMem()
 		b := &corpusBuilder{t: t, records: map[wal.LSN]corpusRecord{}}
 		var err error
-		b.log, err = wal.Open(corpusDir, corpusOptions(mem))
+		b.log, err = wal.Open(corpusDir, corpusOptions(usingFilesOnce(mem)))
 		require.NoError(t, err)
 		b.write()
 		synctest.Wait()

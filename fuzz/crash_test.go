@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
+	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -15,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed3918b8df/tidemark/internal/scale"
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
 )
 
 // lockedReader makes a reader safe for concurrent use.
@@ -144,6 +147,52 @@ func TestLargeRecordsSurviveEveryCrash(t *testing.T) {
 	e.check()
 	e.report(t)
 	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 20, 100, 2_500, 15_000))
+}
+
+// TestFilesThatAreUsedAgainSurviveEveryCrash is about segments in files that have the bytes
+// of others.
+func TestFilesThatAreUsedAgainSurviveEveryCrash(t *testing.T) {
+	seedRandom(t, 1)
+	e := newEnumeration(scale.Pick(t, 8, 12, 96, 1000))
+	for i, s := range ReuseScripts() {
+		if i%scale.Pick(t, 8, 4, 1, 1) != 0 {
+			continue
+		}
+		execute(t, func() error {
+			r := NewRun(s, vfs.NewCrash(s.Unit), NewHistory(View{First: 1}))
+			err := r.All()
+			if err == nil && reused(t, r.Disk) == 0 {
+				t.Errorf("%v uses no file again", s)
+			}
+			return err
+		})
+		e.run(t, s)
+	}
+	e.check()
+	e.report(t)
+	e.reaches(t, "@F", "@G", "@H", "@I", "@O")
+	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 100, 500, 5_000, 30_000))
+}
+
+// reused returns how many segments of the log are in files that were segments before.
+func reused(t *testing.T, fsys vfs.FS) (n int) {
+	names, err := fsys.List(dir)
+	require.NoError(t, err)
+	for _, name := range names {
+		id, ok := segment.ParseName(name)
+		if !ok {
+			continue
+		}
+		file, err := fsys.Open(filepath.Join(dir, name), vfs.ReadOnly)
+		require.NoError(t, err)
+		h, err := segment.ReadHeader(file, name, id)
+		require.NoError(t, err)
+		require.NoError(t, file.Close())
+		if h.Reused() {
+			n++
+		}
+	}
+	return n
 }
 
 func TestSequencesAreAllThereAre(t *testing.T) {

@@ -27,34 +27,43 @@ var optionCorpora = []struct {
 	opts  wal.Options // FS is filled in, and SegmentSize if it is 0
 	write func(b *corpusBuilder)
 	has   func(t *testing.T, c *corpus) // what is particular about it
+
+	reuses bool // files may become others
 }{
 	{"interval", wal.Options{Sync: wal.SyncInterval, SyncEvery: time.Hour}, writeInterval, func(t *testing.T, c *corpus) {
 		require.Less(t, c.floor+5, c.last, "hardly anything is unproved")
-	}},
+	}, false},
 	{"none", wal.Options{Sync: wal.SyncNone}, writeNone, func(t *testing.T, c *corpus) {
 		require.Less(t, c.floor+10, c.last, "hardly anything is unproved")
 		require.Less(t, c.floor+1, c.lastGroup)
-	}},
-	{"unit512", wal.Options{}, func(b *corpusBuilder) { b.byHand(512, 2) }, hasUnit(512)},
-	{"unit4096", wal.Options{}, func(b *corpusBuilder) { b.byHand(4096, 2) }, hasUnit(4096)},
-	{"ahead", wal.Options{}, func(b *corpusBuilder) { b.byHand(8, 0) }, ranAhead},
-	{"large", wal.Options{SegmentSize: 20 << 10}, writeLarge, func(t *testing.T, c *corpus) { require.Greater(t, len(c.records[c.last].data), 3*4096) }},
-	{"tiny", wal.Options{FirstLSN: 1 << 40}, writeTiny, func(t *testing.T, c *corpus) { require.Greater(t, len(c.records), 240) }},
+	}, false},
+	{"unit512", wal.Options{}, func(b *corpusBuilder) { b.byHand(512, 2) }, hasUnit(512), false},
+	{"unit4096", wal.Options{}, func(b *corpusBuilder) { b.byHand(4096, 2) }, hasUnit(4096), false},
+	{"ahead", wal.Options{}, func(b *corpusBuilder) { b.byHand(8, 0) }, ranAhead, false},
+	{"large", wal.Options{SegmentSize: 20 << 10}, writeLarge, func(t *testing.T, c *corpus) { require.Greater(t, len(c.records[c.last].data), 3*4096) }, false},
+	{"tiny", wal.Options{FirstLSN: 1 << 40}, writeTiny, func(t *testing.T, c *corpus) { require.Greater(t, len(c.records), 240) }, false},
 	{"torn", wal.Options{}, writeTorn, func(t *testing.T, c *corpus) {
 		before := c.layouts[segment.Name(c.layouts[c.newest].opening.ID)]
 		require.NotZero(t, len(bytes.Trim(c.files[segment.Name(before.header.ID)][before.end:], "\x00")), "nothing was cut off")
-	}},
+	}, false},
 	{"truncated", wal.Options{}, writeTruncated, func(t *testing.T, c *corpus) {
 		require.Equal(t, []any{wal.LSN(504), 3}, []any{c.first, len(c.layouts)})
-	}},
-	{"ready", wal.Options{}, writeReady, func(t *testing.T, c *corpus) { require.Equal(t, len(c.layouts)+1, len(c.segments)) }},
+	}, false},
+	{"ready", wal.Options{}, writeReady, func(t *testing.T, c *corpus) { require.Equal(t, len(c.layouts)+1, len(c.segments)) }, false},
 	{"fronts", wal.Options{}, writeFronts, func(t *testing.T, c *corpus) {
 		front := bytes.Clone(c.files[segment.FrontName])
 		front[4096+100] ^= 1 // the newer one
 		older, _, v := refdecoder.DecodeFront(front)
 		require.Equal(t, refdecoder.Valid, v)
 		require.Less(t, wal.LSN(older.First), c.first, "both slots say the same")
-	}},
+	}, false},
+	{"reused", wal.Options{SegmentSize: 16 << 10}, writeReused, func(t *testing.T, c *corpus) {
+		for _, l := range c.layouts {
+			require.NotZero(t, l.header.Compat, "segment %d", l.header.ID)
+		}
+		last := c.files[c.newest]
+		require.NotZero(t, len(bytes.Trim(last[c.read.X+5000:], "\x00")), "nothing is left of what the file was")
+	}, true},
 }
 
 // ranAhead asks for a log whose newest segment nothing proves, nor all of the one
@@ -168,6 +177,22 @@ func writeTruncated(b *corpusBuilder) {
 	b.group(11, 12)
 	require.NoError(b.t, b.log.TruncateFront(504))
 	b.group(13)
+}
+
+// writeReused has segments in files that were segments before.
+func writeReused(b *corpusBuilder) {
+	for n := range 9 {
+		b.group(3000, 6000, 2800)
+		synctest.Wait()
+		if n > 0 {
+			require.NoError(b.t, b.log.TruncateFront(b.last-1))
+		}
+		synctest.Wait()
+	}
+	b.batch(0, "reused", 10, 20)
+	b.group(3000)
+	b.group(10, 20)
+	b.group(300)
 }
 
 // writeReady leaves a segment behind that was made and not used.
@@ -343,7 +368,10 @@ func buildOption(t *testing.T, n int) (c *corpus) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &corpusBuilder{t: t, mem: vfs.NewMem(), records: map[wal.LSN]corpusRecord{}}
 		opts := o.opts
-		if opts.FS = b.mem; opts.SegmentSize == 0 {
+		if opts.FS = b.mem; !o.reuses {
+			opts.FS = usingFilesOnce(b.mem)
+		}
+		if opts.SegmentSize == 0 {
 			opts.SegmentSize = wal.MinSegmentSize
 		}
 		log, err := wal.Open(corpusDir, &opts)

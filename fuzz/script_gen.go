@@ -3,6 +3,7 @@ package fuzz
 import (
 	"iter"
 	"math/rand/v2"
+	"strings"
 
 	"github.com/seed3918b8df/tidemark/wal"
 )
@@ -135,6 +136,26 @@ func LargeScripts() (list []Script) {
 			}
 			list = append(list, s)
 		}
+	}
+	return list
+}
+
+// ReuseScripts returns scripts in which files of segments become other segments. Half of
+// them take points while that happens, the others of what follows.
+func ReuseScripts() (list []Script) {
+	fill := strings.Repeat("A", 16) // two segments, and a part of the third
+	again := fill + "fi" + strings.Repeat("A", 8)
+	for i, ops := range []string{
+		fill + "fiAAAAi", fill + "fivAvAAi", fill + "FiAAAAi", fill + "iBBiAr", fill + "UiAr", fill + "fnAAAi",
+		again, again + "a", again + "v", again + "ye", again + "pw", again + "m", again + "tT", again + "B", again + "rr", again + "fAAAAAAAAv",
+		again + "c", again + "kv", again + "z", again + "q", again + "ni", again + "hD", again + "ak", again + "vk",
+	} {
+		s := Script{Ops: ops, From: len(fill) + 1, Unit: []int{512, 4096}[i%2], Lazy: i%3 == 0, Seed: uint64(i)}
+		if strings.HasPrefix(ops, again) {
+			s.From = len(again)
+		}
+		s.Options.SegmentSize = 16 << 10
+		list = append(list, s)
 	}
 	return list
 }

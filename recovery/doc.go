@@ -27,6 +27,12 @@
 // ends in this one, and so what was cut never comes back; until there is one the
 // same is found again.
 //
+// In the file of a segment that was another one before, zeros are written behind each
+// group, to the end of a page; old bytes behind them prove nothing, as they verify under
+// another salt. A last group of which the first page reads as zeros, though others of its
+// pages are there, is so taken for one that was never written, where a new file shows that
+// it was torn.
+//
 // # What cannot be decided
 //
 // The group that the last sync covered is claimed by no later header until one

@@ -15,7 +15,8 @@ type Tail uint8
 
 // The ends of a log.
 const (
-	// TailClean: every byte behind the last record is zero, or absent.
+	// TailClean: behind the last record there are zeros, as nothing was written there, or
+	// nothing. In a file that was another segment before they end at the next page.
 	TailClean Tail = iota
 	// TailTorn: an interrupted write was cut off: where a header would be there
 	// are zeros, before something else, or the file ends inside what was written.
@@ -48,7 +49,7 @@ type Report struct {
 	Tail     Tail
 	CutPath  string // the file that is cut; "" if none is
 	CutAt    int64  // where, in bytes
-	CutBytes int64  // how many bytes that are not zero it spans
+	CutBytes int64  // how many bytes it spans, up to the last that is not zero or, in a file that was another segment, that a group had
 	LostFrom LSN    // if Tail is not TailClean: the first LSN that may have been there, and
 	LostTo   LSN    // the last one that a header speaks of; LostFrom-1: none does
 

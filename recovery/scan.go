@@ -130,6 +130,9 @@ func (s *Scan) claim(file io.ReaderAt) error {
 		return &segment.VersionError{Path: s.Path, Offset: s.X, What: c.Newer}
 	}
 	s.claims = c
+	if s.inGroup && s.Header.Reused() {
+		s.claims.Used = max(c.Used, min(s.groupEnd, s.Size))
+	}
 	s.Proved = max(s.Proved, c.Durable)
 	return nil
 }

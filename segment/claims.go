@@ -6,7 +6,8 @@ import (
 	"slices"
 )
 
-// Claims is what stands in the part of a segment behind X. Section 7.
+// Claims is what stands in the part of a segment behind X. Section 7. What a reused file
+// has behind the rest, and no header verifies, is nothing.
 type Claims struct {
 	Durable int64  // the highest watermark of any header that holds its own sum; 0: there is none
 	At      int64  // offset of the header that claims Durable
@@ -28,11 +29,11 @@ const sector = 512
 // It trusts no length on the way. The error is r's. It ends the scan that s was at,
 // and uses its memory.
 func (s *Scanner) Claims(r io.ReaderAt, h Header, off, size int64) (Claims, error) {
-	c := Claims{Zero: true, Used: off}
+	c, start := Claims{Zero: true, Used: off}, off
 	s.Start(r, "", h, HeaderSize)
 	s.buf = slices.Grow(s.buf, int(max(0, min(scanChunk, size-off))))
 	buf := s.buf[:max(0, min(scanChunk, size-off))]
-	empty := false // a zero sector was passed
+	empty, rest := false, h.restEnd(off, size) // empty: a zero sector was passed
 	for off < size {
 		n, err := r.ReadAt(buf[:min(int64(len(buf)), size-off)], off)
 		if err != nil && err != io.EOF {
@@ -45,12 +46,13 @@ func (s *Scanner) Claims(r io.ReaderAt, h Header, off, size int64) (Claims, erro
 			next = end
 		}
 		c.findIn(buf[:n], h, off, next)
-		empty = c.findUsed(buf[:n], off, empty)
+		empty = c.findUsed(buf[:max(0, min(int64(n), rest-off))], off, empty)
 		if last {
 			break
 		}
 		off = next
 	}
+	c.Used = max(start, min(c.Used, size))
 	return c, nil
 }
 
@@ -66,6 +68,9 @@ func (c *Claims) findIn(b []byte, h Header, off, end int64) {
 			continue
 		}
 		c.Headers++
+		if h.Reused() {
+			c.use(at, at+g.Length)
+		}
 		c.Sealed = c.Sealed || g.Kind == KindSeal
 		if what := newerGroup(g); what != "" {
 			c.Newer = what
@@ -87,22 +92,26 @@ func (c *Claims) findUsed(b []byte, off int64, empty bool) bool {
 		if allZero(b[:n]) {
 			empty = empty || n == sector
 		} else {
-			if c.Zero {
-				first := int64(0)
-				for b[first] == 0 {
-					first++
-				}
-				c.First = off + first
+			first, last := int64(0), n
+			for b[first] == 0 {
+				first++
 			}
-			c.Zero = false
-			c.Hole = c.Hole || empty
-			last := n
 			for b[last-1] == 0 {
 				last--
 			}
-			c.Used = max(c.Used, off+last)
+			c.use(off+first, off+last)
+			c.Hole = c.Hole || empty
 		}
 		b, off = b[n:], off+n
 	}
 	return empty
+}
+
+// use notes that the bytes from first to end are not all zero.
+func (c *Claims) use(first, end int64) {
+	if c.Zero || first < c.First {
+		c.First = first
+	}
+	c.Zero = false
+	c.Used = max(c.Used, end)
 }

@@ -11,9 +11,10 @@
 // file LOCK without content that matters. A segment holds records, the bytes
 // that a caller appended, each with a number, its LSN; LSNs are dense and rise
 // within a segment and from one segment to the next. What is written at once is
-// a group. A group consists of frames; a record is one frame. Nothing is ever
-// written twice at the same place, but for FRONT and for a tail that recovery
-// writes again with the bytes it just verified.
+// a group. A group consists of frames; a record is one frame. What stands in a
+// group is never written over, but by a recovery that writes a tail again with the
+// bytes it just verified. A file that is no part of the log any more may become
+// another segment, with another salt.
 //
 // All integers are little-endian. H is 64-bit xxHash with seed 0. "||" joins
 // bytes; u16, u32, u64 are unsigned integers of that many bits, i64 is signed,
@@ -24,7 +25,8 @@
 //	0000000000000011.seg      segment 17: 16 lower-case hexadecimal digits, 1 <= id < 2^63
 //	FRONT                     section 8
 //	LOCK                      locked while a writer has the log open
-//	*.tmp                     a file being made; may be deleted when no writer runs
+//	*.tmp                     a file being made, or set aside to be another segment;
+//	                          may be deleted when no writer runs
 //	*.quarantined             what a point-in-time recovery gave up; never read
 //
 // # 2. The file
@@ -35,9 +37,13 @@
 //	+---------+---------+----------------+---------+-- … --+---------+--------+
 //
 // The header stands twice and is durable before the file gets its name. The
-// groups follow without a hole, each at a multiple of the unit; the rest is
-// zero or was never used. A segment whose opening group does not verify
-// (section 5) carries no records.
+// groups follow without a hole, each at a multiple of the unit. What is behind
+// them is the rest, which is zero. It ends with the file or, if the header has
+// REUSED, at the first multiple of 4096 that is 64 bytes or more behind the end of
+// the groups, unless the file ends before: there the rest is written with each
+// group, or with the header if there is none, and what stands behind it means
+// nothing. A segment whose opening group does not verify (section 5) carries no
+// records.
 //
 // # 3. Header
 //
@@ -49,10 +55,11 @@
 //	10    unit      u8        log2 of the unit at which groups begin: 3 to 12
 //	11    -         5 bytes   zero
 //	16    incompat  u64       features a reader must know; 0 in this version
-//	24    compat    u64       features a reader may ignore
+//	24    compat    u64       features a reader may ignore; bit 1 REUSED: the file was
+//	                          a segment before, and has bytes of it
 //	32    log       16 bytes  id of the log, random; the same in FRONT
 //	48    id        u64       the segment's number; the same in the file's name
-//	56    salt      u64       random, new for each file
+//	56    salt      u64       random, new for each segment
 //	64    created   i64       nanoseconds since 1970
 //	72    origin    6 x u64   {salt, length, chain, first, last, lowest id} of what a
 //	                          rewritten segment stands for; zero in this version
@@ -208,8 +215,9 @@
 // A scan begins at 4096 and takes group after group until X, the first position
 // that is not valid: a header, a frame, or what section 4 says of a group. A
 // valid header of a seal ends the scan too: X is its offset. If X is no part of a
-// group of which the header is valid, and all from X to the end of the file is
-// zero, or X is the end of the file, the scan stopped clean. C is the end of the
+// group of which the header is valid, the rest from X on is zero or X is the end of
+// the file, and no header at a multiple of 8 behind X has the magic and holds its own
+// sum, the scan stopped clean. C is the end of the
 // last frame before X that is not part of a batch that X cuts, or the end of the
 // last whole group, whichever is further; 4096 if there is neither; never behind
 // X. The last LSN is that of the last record before C, or base - 1.

@@ -40,6 +40,25 @@ type Header struct {
 	Size    int64 // bytes that were reserved for the file when it was made
 }
 
+// compatReused is a bit of [Header.Compat]. Section 3.
+const compatReused = 1 << 1
+
+// Reused reports whether the file was another segment before, of which bytes stand behind
+// the rest.
+func (h Header) Reused() bool { return h.Compat&compatReused != 0 }
+
+// restPage is what the rest of a reused file ends at a multiple of. Section 2.
+const restPage = 4 << 10
+
+// restEnd returns where the rest ends that begins at off in a file of size bytes.
+// Section 2.
+func (h Header) restEnd(off, size int64) int64 {
+	if !h.Reused() {
+		return size
+	}
+	return max(off, min(align(off+GroupHeaderSize, restPage), size))
+}
+
 // Offsets in a copy of the header. Section 3.
 const (
 	hdrVersion  = 8

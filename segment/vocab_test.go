@@ -42,7 +42,7 @@ func (it item) and() item    { it.more = true; return it } // the next one belon
 func typed(t Type) item      { return item{typ: t, size: 5, meta: "?????"} }
 func (it item) frame() int64 { return FrameHeaderSize + int64(it.size+7)/8*8 }
 func header(unit int64) Header {
-	return Header{Log: LogID{1}, ID: 2, Salt: 77, Unit: unit, Created: 5, Compat: 6, Size: 1 << 16}
+	return Header{Log: LogID{1}, ID: 2, Salt: 77, Unit: unit, Created: 5, Compat: 4, Size: 1 << 16}
 }
 
 // recordData is what record lsn holds if it has that many bytes.

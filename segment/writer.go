@@ -3,6 +3,7 @@ package segment
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -30,81 +31,20 @@ type Writer struct {
 	used   bool // it has records or metas of its own
 	next   LSN  // of the next record
 	synced int64
+	rest   int64 // of a reused file: up to here it is zero behind off
 
 	indexed int64 // offset of the last record that the index has; 0: it has none
 
 	// Scratch of a group being finished.
 	sums  xxhash.Digest
 	marks []mark
-	room  [GroupHeaderSize]byte
-	draft []byte // of WriteRecord
+	draft []byte // of what the Writer makes itself
 }
 
 // mark is a record on its way into the index.
 type mark struct {
 	ordinal uint32
 	off     int64
-}
-
-// Create makes a segment ready: it writes and syncs a file with the header h
-// under a temporary name, with size bytes reserved, which the header then says,
-// gives it its name and syncs dir. The calls, in order:
-//
-//	create 0000000000000001.tmp
-//	allocate, write 0+4096, sync
-//	rename 0000000000000001.tmp 0000000000000001.seg
-//	syncdir
-//
-// Unless zeros is nil, a piece of [ZeroPiece] bytes is written before the sync, and one more
-// as long as zeros says, with so many bytes of the size written, that it is wanted: as far as
-// they reach, no sync of a group has to wait for the file system's journal.
-//
-// A [SyncError] means that a sync failed, and that nothing is known of the file.
-func Create(fsys vfs.FS, dir string, h Header, size int64, zeros func(written, of int64) bool) (*Writer, error) {
-	path := Path(dir, h.ID)
-	temp := path[:len(path)-len(Ext)] + TempExt
-	file, err := fsys.Create(temp)
-	if err != nil {
-		return nil, err
-	}
-	h.Size = max(size, HeaderSize)
-	err = file.Allocate(h.Size)
-	if err == nil {
-		_, err = file.WriteAt(h.Encode(), 0)
-	}
-	if err == nil && zeros != nil {
-		err = zero(file, HeaderSize, h.Size, zeros)
-	}
-	if err == nil {
-		err = syncError(file.Sync())
-	}
-	if err == nil {
-		err = fsys.Rename(temp, path)
-	}
-	if err == nil {
-		err = syncError(fsys.SyncDir(dir))
-	}
-	if err != nil {
-		_ = file.Close() // the error that counts is there already
-		_ = fsys.Remove(temp)
-		return nil, err
-	}
-	return &Writer{file: file, path: path, head: h, index: new(index.Index), off: HeaderSize, size: h.Size, synced: HeaderSize}, nil
-}
-
-// ZeroPiece is how many bytes of zeros are written at once.
-const ZeroPiece = 256 << 10
-
-func zero(file vfs.File, off, size int64, wanted func(written, of int64) bool) error {
-	for {
-		end := min(off+ZeroPiece, size)
-		if use, err := file.Zero(off, end); err != nil || !use {
-			return err
-		}
-		if off = end; off >= size || !wanted(off, size) {
-			return nil
-		}
-	}
 }
 
 // SyncError wraps the error of a sync: what it should have made durable may or
@@ -191,7 +131,8 @@ func (w *Writer) OpeningEnd() (end int64, chain uint64) { return w.first.Length,
 
 // Write writes a group of the records and metas in drafts, which begins with
 // [GroupHeaderSize] bytes of room and continues with frames made by
-// [AppendDraft]. The drafts are finished in place. Nothing is synced.
+// [AppendDraft]. The drafts are finished in place, and up to [RestRoom] bytes of capacity
+// behind them are written to. Nothing is synced.
 func (w *Writer) Write(drafts []byte) error {
 	err := w.write(Group{Kind: KindGroup}, drafts, nil, 0)
 	w.used = w.used || err == nil
@@ -208,13 +149,13 @@ func (w *Writer) WriteRecord(data []byte, piece int64) error {
 		return err
 	}
 	first := min(align(start, recordPage), end) - start
-	w.draft = appendDraftHeader(append(w.draft[:0], w.room[:]...), TypeRecord, false, len(data), 0)
+	w.draft = appendDraftHeader(w.room(), TypeRecord, false, len(data), 0)
 	w.draft = append(w.draft, data[:first]...)
 	var hash xxhash.Digest
 	hash.Reset()
 	_, _ = hash.Write(w.draft[GroupHeaderSize+FrameHeaderSize:])
 	if first < int64(len(data)) { // what is behind it is in a page of the last piece
-		if err := w.writeAt(zeros[:align(end, w.head.Unit)-end], end); err != nil {
+		if err := w.writeAt(zeros[:w.restBehind(align(end, w.head.Unit))-end], end); err != nil {
 			return err
 		}
 	}
@@ -261,7 +202,28 @@ func (w *Writer) Mark(clean bool) error {
 	if clean {
 		g.Flags = FlagClean
 	}
-	return w.write(g, w.room[:], nil, 0)
+	return w.write(g, w.room(), nil, 0)
+}
+
+// room returns scratch memory that begins with room for the header of a group.
+func (w *Writer) room() []byte {
+	w.draft = append(w.draft[:0], zeros[:GroupHeaderSize]...)
+	if w.head.Reused() {
+		w.draft = slices.Grow(w.draft, RestRoom)
+	}
+	return w.draft
+}
+
+// restBehind returns where the zeros end that are written with a group that ends at off.
+// Section 2.
+func (w *Writer) restBehind(off int64) int64 {
+	if !w.head.Reused() {
+		return off
+	}
+	if end := w.head.restEnd(off, w.size); end > w.rest {
+		return end
+	}
+	return off // they are there
 }
 
 // fits has the file be large enough for a group of that length at off.
@@ -273,12 +235,12 @@ func (w *Writer) fits(length int64) error {
 }
 
 // write finishes the group g, whose frames are those in head, behind room for
-// the header, and those in tail, and writes it at off. The last rest bytes of the
+// the header, and those in tail, and writes it at off. The last have bytes of the
 // data of the last frame are in the file.
-func (w *Writer) write(g Group, head, tail []byte, rest int64) error {
+func (w *Writer) write(g Group, head, tail []byte, have int64) error {
 	g.Base, g.Durable, g.Chain = w.next, w.synced, w.chain
 	end := w.off + int64(len(head)) + int64(len(tail))
-	g.Length = align(end+rest, w.head.Unit) - w.off
+	g.Length = align(end+have, w.head.Unit) - w.off
 	w.sums.Reset()
 	w.marks = w.marks[:0]
 	next := w.finish(&g, head[GroupHeaderSize:], w.off+GroupHeaderSize, w.next)
@@ -289,27 +251,37 @@ func (w *Writer) write(g Group, head, tail []byte, rest int64) error {
 	if err := w.fits(g.Length); err != nil {
 		return err
 	}
+	behind, restEnd := zeros[:0], w.restBehind(w.off+g.Length)
+	if have == 0 {
+		behind = zeros[:restEnd-end]
+	}
+	if tail == nil && len(behind) <= cap(head)-len(head) { // all in one call
+		head, behind = append(head, behind...), nil
+	}
 	if err := w.writeAt(head, w.off); err != nil {
 		return err
 	}
 	if err := w.writeAt(tail, w.off+int64(len(head))); err != nil {
 		return err
 	}
-	if rest == 0 {
-		if err := w.writeAt(zeros[:w.off+g.Length-end], end); err != nil {
-			return err
-		}
+	if err := w.writeAt(behind, end); err != nil {
+		return err
 	}
 	for _, m := range w.marks {
 		w.index.Add(m.ordinal, m.off)
 		w.indexed = m.off
 	}
 	w.off += g.Length
+	w.rest = max(w.rest, restEnd)
 	w.chain, w.next = g.Sum, next
 	return nil
 }
 
-var zeros [maxUnit]byte
+// RestRoom is how much capacity behind the drafts given to [Writer.Write] lets a group be
+// written in one call whatever it is followed by. What is there is overwritten.
+const RestRoom = maxUnit + restPage + GroupHeaderSize
+
+var zeros [RestRoom]byte
 
 func (w *Writer) writeAt(b []byte, off int64) error {
 	if len(b) == 0 {

@@ -104,6 +104,7 @@
 //	fail.go      a failed write, and want of space
 //	flusher.go   what is due and nobody waits for
 //	keeper.go    the next segment, seals, removals, in the background
+//	reuse.go     files of segments that become others
 //	truncate.go  TruncateFront, TruncateBack, Reset, Hold
 //	stats.go     counters, and histogram.go of durations
 //	reader.go    Read, Records, Follow, Reader

@@ -24,6 +24,7 @@ type extent struct {
 	nextEnd int64        // owned by the leader: end, once it is published; 0: it stays as it is
 	end     atomic.Int64 // offset behind the last visible record's group; 0: the next extent's opening tells
 	sealed  atomic.Bool
+	suspect atomic.Bool // a call that changes the file failed
 
 	// users counts the calls that use file, and fileOpen is set while another may begin to.
 	// Who counts up from fileOpen may use file until he counts down; whoever finds fileOpen
@@ -194,6 +195,13 @@ func (e *extent) settled() {
 	if last != nil {
 		<-last
 	}
+}
+
+// unread reports whether nobody reads the file, which was dropped.
+func (e *extent) unread() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.file == nil
 }
 
 // isGone reports whether the log has no use for the segment any more.

@@ -57,6 +57,7 @@ func (l *Log) failWrite(r *round, from uint64, err error) {
 		r.failed = err
 		return
 	}
+	l.keep.makeRoom(l)
 	r.cutFrom, r.cutErr = from, noSpace(err)
 	l.lead.handed = l.lead.written.seq
 }

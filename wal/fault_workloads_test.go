@@ -145,6 +145,30 @@ var workloads = []workload{
 		r.append(30_000) // begins a segment
 		r.append(30_000)
 	}},
+	{"again", nil, Options{SegmentSize: 20 << 10, firstSegment: 20 << 10, largeRecord: 6000}, func(r *run) {
+		for range 5 {
+			r.append(5000) // three of them fill a segment
+			r.rest()
+		}
+		r.truncateFront(4) // sets a file aside
+		r.rest()
+		r.append(5000)
+		r.rest() // a segment is made of it
+		r.async(100)
+		r.append(100)
+		r.append(7000) // where it is, and what was there before
+		r.idle(time.Second)
+		r.truncateBack(2)
+		r.rest()
+		r.limit(1)
+		r.append(4000)
+		r.rest()
+		r.append(9000)
+		r.limit(0)
+		r.reset(50)
+		r.rest()
+		r.append(100)
+	}},
 	{"given up", damagedLog, Options{Recovery: PointInTime}, func(r *run) {
 		r.readAll()
 		r.append(3000)

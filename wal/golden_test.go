@@ -96,6 +96,16 @@ func (tr *traced) calls() string {
 // half is more than half a segment, so that the next one is made ready.
 var half = strings.Repeat("-", 6000)
 
+// setAside leaves a log with a file that is set aside, and the last segment half full.
+func setAside(t *testing.T, l *Log, tr *traced) {
+	for range 5 {
+		requireAppend(t, l, half[:5900]) // two of them fill a segment
+		tr.quiet()
+	}
+	require.NoError(t, l.TruncateFront(l.LastLSN()))
+	tr.quiet()
+}
+
 // TestCallsOfTheFileSystem writes down which calls the log makes, in which
 // order: a sync that is missing, or one too many, shows here.
 func TestCallsOfTheFileSystem(t *testing.T) {
@@ -122,6 +132,18 @@ func TestCallsOfTheFileSystem(t *testing.T) {
 		}},
 		{"make-ready", func(t *testing.T, l *Log, tr *traced) {
 			requireAppend(t, l, half)
+		}},
+		{"make-ready-again", func(t *testing.T, l *Log, tr *traced) {
+			setAside(t, l, tr)
+			requireAppend(t, l, half)
+		}},
+		{"append-again", func(t *testing.T, l *Log, tr *traced) {
+			setAside(t, l, tr)
+			for range 2 { // the second begins the segment
+				requireAppend(t, l, half)
+				tr.quiet()
+			}
+			requireAppend(t, l, "in the page of the record before", strings.Repeat("-", 4096), "and again")
 		}},
 		{"rotation", func(t *testing.T, l *Log, tr *traced) {
 			requireAppend(t, l, half) // the next segment is made ready

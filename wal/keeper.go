@@ -26,7 +26,9 @@ type keeper struct {
 		preparing bool
 		err       error // of the last preparation in the background
 		nextID    uint64
-		size      int64 // of the newest segment made; 0: none was
+		size      int64    // of the newest segment made; 0: none was
+		spares    []string // paths of files to make segments of
+		scarce    bool     // there was no space: none are set aside
 		closed    bool
 	}
 	idle  sync.Cond     // on mu: a seal was taken up, or a preparation or all of the jobs ended
@@ -98,8 +100,8 @@ func (k *keeper) run() {
 }
 
 // stop waits for the jobs there are and takes no more. It returns the segment
-// made ready, if there is one.
-func (k *keeper) stop() *segment.Writer {
+// made ready, if there is one, and the files that were set aside.
+func (k *keeper) stop() (ready *segment.Writer, spares []string) {
 	k.hurryUp()
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -107,9 +109,9 @@ func (k *keeper) stop() *segment.Writer {
 	for k.mu.running || k.mu.preparing {
 		k.idle.Wait()
 	}
-	w := k.mu.ready
-	k.mu.ready = nil
-	return w
+	ready, spares = k.mu.ready, k.mu.spares
+	k.mu.ready, k.mu.spares = nil, nil
+	return ready, spares
 }
 
 // readyAhead has the next segment made ready once the active one is half full, or a
@@ -265,6 +267,9 @@ func (k *keeper) prepare(l *Log, need int64) error {
 // fails for another reason than want of space.
 func (k *keeper) reserve(l *Log, w *segment.Writer, need int64) error {
 	err := w.Reserve(segment.HeaderSize + openingRoom + need)
+	if vfs.IsNoSpace(err) && k.makeRoom(l) {
+		err = w.Reserve(segment.HeaderSize + openingRoom + need)
+	}
 	if err == nil {
 		return nil
 	}
@@ -285,6 +290,9 @@ func (k *keeper) create(l *Log, need int64, zeros func(written, of int64) bool) 
 	k.mu.Lock()
 	size := k.sizeFor(l, need)
 	k.mu.Unlock()
+	if w, err := k.reuse(l, size, zeros); w != nil || err != nil {
+		return w, err
+	}
 	least := min(size, max(k.first, segment.HeaderSize+openingRoom+need))
 	w, err := k.createOf(l, size, zeros)
 	for err != nil && vfs.IsNoSpace(err) && !isFatal(&notReadyError{err}) && size > least {
@@ -294,28 +302,38 @@ func (k *keeper) create(l *Log, need int64, zeros func(written, of int64) bool) 
 	if err != nil {
 		return nil, &notReadyError{err}
 	}
-	k.mu.Lock()
-	k.mu.size = size
-	k.mu.Unlock()
+	k.made(w)
 	return w, nil
 }
 
-// createOf makes a segment of that size, with an id of its own: what a failed call left may
-// have the last one.
+// createOf makes a segment of that size.
 func (k *keeper) createOf(l *Log, size int64, zeros func(written, of int64) bool) (*segment.Writer, error) {
+	h, err := k.newHeader(l)
+	if err != nil {
+		return nil, err
+	}
+	return segment.Create(l.fs, l.dir, h, size, zeros)
+}
+
+// newHeader returns the header of a segment that is to be made. It has an id of its own:
+// what a failed call left may have the last one.
+func (k *keeper) newHeader(l *Log) (segment.Header, error) {
 	k.mu.Lock()
 	id := k.mu.nextID
 	k.mu.nextID++
 	k.mu.Unlock()
 	if id > segment.MaxID {
-		return nil, &fatalError{errors.New("no segment id is left")}
+		return segment.Header{}, &fatalError{errors.New("no segment id is left")}
 	}
 	salt, err := randomWord()
-	if err != nil {
-		return nil, err
-	}
-	h := segment.Header{Log: l.id, ID: id, Salt: salt, Unit: 8, Created: time.Now().UnixNano()}
-	return segment.Create(l.fs, l.dir, h, size, zeros)
+	return segment.Header{Log: l.id, ID: id, Salt: salt, Unit: 8, Created: time.Now().UnixNano()}, err
+}
+
+// made notes how large the newest segment is.
+func (k *keeper) made(w *segment.Writer) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.mu.size, k.mu.scarce = w.Header().Size, false
 }
 
 // seal ends segments that another follows for good. What fails here loses
@@ -341,17 +359,22 @@ func (k *keeper) seal(l *Log, list []retired) {
 				l.files.add(r.extent)
 			}
 			if err != nil {
+				r.extent.suspect.Store(!vfs.IsNoSpace(err))
 				l.logger.Warn("wal: a segment stays without a seal, or with space behind it", "path", r.extent.path, "err", err)
 			}
 		})
 	}
 }
 
-// remove deletes the files of segments that are no part of the log any more.
+// remove deletes the files of segments that are no part of the log any more, or sets them
+// aside.
 func (k *keeper) remove(l *Log, list []*extent) {
 	for _, e := range list {
 		k.do(&k.mu.removals, func() {
 			err := e.drop()
+			if k.setAside(l, e) {
+				return
+			}
 			if rerr := l.fs.Remove(e.path); err == nil {
 				err = rerr
 			}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -140,19 +141,29 @@ func (l *Log) look() {
 	}
 }
 
-// lookAgain is look behind a read that failed with err, however recent the last one was.
-// If a file was gone, it looks until one look succeeds, since the writer that removed it
-// may still be at work.
-func (l *Log) lookAgain(err error) {
-	if l.viewer == nil {
-		return
+// lookAgain is look behind a read that failed with err, however recent the last one was. If
+// a file was gone, or had something else in it, it looks until one look succeeds, or finds
+// damage: the writer that removed it, or made another segment of it, may still be at work.
+// It returns what the read failed with, as far as is known then, and whether the record may
+// be in another segment by now.
+func (l *Log) lookAgain(err error) (now error, moved bool) {
+	gone, changed := errors.Is(err, fs.ErrNotExist), errors.Is(err, ErrCorrupt)
+	if l.viewer != nil {
+		failed := l.viewer.look(l, 0)
+		for try := 1; failed != nil && (gone || changed && !errors.Is(failed, ErrCorrupt)) && try < lookTries; try++ {
+			time.Sleep(lookEvery)
+			failed = l.viewer.look(l, 0)
+		}
+		l.looked(failed)
+		if failed != nil {
+			if changed { // it is not known that what it found is the log's
+				err = failed
+			}
+			return err, false
+		}
 	}
-	failed := l.viewer.look(l, 0)
-	for try := 1; failed != nil && errors.Is(err, fs.ErrNotExist) && try < lookTries; try++ {
-		time.Sleep(lookEvery)
-		failed = l.viewer.look(l, 0)
-	}
-	l.looked(failed)
+	var at *CorruptError
+	return err, errors.As(err, &at) && !slices.ContainsFunc(*l.segments.Load(), func(e *extent) bool { return e.path == at.Path })
 }
 
 func (l *Log) looked(err error) {

@@ -308,12 +308,16 @@ func (l *Log) shut() error {
 			l.finish(r)
 		}
 	}
-	if w := l.keep.stop(); w != nil {
-		if err := w.Close(); err != nil {
-			l.logger.Warn("wal: closing an unused segment", "path", w.Path(), "err", err)
+	ready, unused := l.keep.stop()
+	if ready != nil {
+		unused = append(unused, ready.Path())
+		if err := ready.Close(); err != nil {
+			l.logger.Warn("wal: closing an unused segment", "path", ready.Path(), "err", err)
 		}
-		if err := l.fs.Remove(w.Path()); err != nil {
-			l.logger.Warn("wal: an unused segment stays", "path", w.Path(), "err", err)
+	}
+	for _, path := range unused {
+		if err := l.fs.Remove(path); err != nil {
+			l.logger.Warn("wal: an unused segment stays", "path", path, "err", err)
 		}
 	}
 	l.mu.Lock()

@@ -73,7 +73,11 @@ const (
 // disk has less. A log that takes few appends takes little space. Under SyncAlways, on ext4
 // and XFS, and as long as a sync makes less than 128 KiB durable on the mean, each is
 // written with zeros before it is used, in the background: syncs are faster by a quarter
-// for it, and the disk writes twice as much.
+// for it, and the disk writes twice as much. That ends where the front is truncated as the
+// log grows: under SyncAlways up to two files of about SegmentSize that a truncation leaves
+// are kept, under the name of a temporary file, and become the next segments; Close removes
+// them. A file that has another name, a hard link, never becomes another segment; who has one
+// open without that may read another segment's bytes, once it was truncated away.
 //
 // With a ScrubRate every checksum of the segments that take no appends any more is
 // verified in the background, so that rot is found while there is still another copy

@@ -201,13 +201,17 @@ func (r *Reader) enter(spent *extent) error {
 // same, in another segment by now.
 func (r *Reader) overtaken(err error) bool {
 	r.at = nil
-	if r.log.lookAgain(err); !r.ready() {
+	err, moved := r.log.lookAgain(err)
+	if !r.ready() {
 		return false
 	}
 	if errors.Is(err, errGone) && !r.log.isClosed() {
 		return true
 	}
 	if errors.Is(err, fs.ErrNotExist) && r.log.segments.Load() != r.list { // a writer has removed it
+		return true
+	}
+	if moved {
 		return true
 	}
 	r.err = err
@@ -353,8 +357,8 @@ func (l *Log) read(lsn LSN, dst []byte) ([]byte, error) {
 		if err == nil {
 			return data, nil
 		}
-		l.lookAgain(err)
-		if (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errGone)) && l.segments.Load() != list {
+		err, moved := l.lookAgain(err)
+		if moved || (errors.Is(err, fs.ErrNotExist) || errors.Is(err, errGone)) && l.segments.Load() != list {
 			continue // the record is elsewhere, or truncated
 		}
 		if gone := l.inRange(lsn); gone != nil { // truncated meanwhile, or closed

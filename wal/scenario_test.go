@@ -245,7 +245,9 @@ func TestTruncateFrontMakesDurableWhatIsBefore(t *testing.T) {
 }
 
 func TestNothingIsRemovedBeforeFrontSaysSo(t *testing.T) {
-	fsys, m := moment(vfs.NewCrash(512), func(c vfs.Call) bool { return c.Op == vfs.Remove && filepath.Ext(c.Name) == segment.Ext })
+	fsys, m := moment(vfs.NewCrash(512), func(c vfs.Call) bool {
+		return (c.Op == vfs.Remove || c.Op == vfs.Rename) && filepath.Ext(c.Name) == segment.Ext
+	})
 	l := open(t, Options{FS: fsys, SegmentSize: small}).fillSegments(5)
 	at := l.Segments()[3]
 	l.truncateFront(at.First)

@@ -11,10 +11,10 @@ import (
 // TruncateFront drops the records below first; first may be LastLSN()+1. It
 // returns once that is durable, and FirstLSN() is then exactly first, also after
 // the log is opened again, or the lowest LSN that a [Hold] needs. Whole segments
-// are deleted, in the background; it is cheap, and works with no space left. A
-// first at or below FirstLSN() does nothing. The error is [ErrNotFound] above
-// LastLSN()+1, or one of the file system; then nothing was dropped, and the log
-// goes on unless it is [ErrFailed].
+// are deleted, or become the next ones, in the background; it is cheap, and works
+// with no space left. A first at or below FirstLSN() does nothing. The error is
+// [ErrNotFound] above LastLSN()+1, or one of the file system; then nothing was
+// dropped, and the log goes on unless it is [ErrFailed].
 func (l *Log) TruncateFront(first LSN) error {
 	target, place, err := l.reserveFront(first)
 	if err != nil {

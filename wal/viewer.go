@@ -151,8 +151,8 @@ func (v *viewer) look(l *Log, recent time.Duration) error {
 	}
 	old, last := *l.segments.Load(), LSN(l.last.Load())
 	next, err := rewoundTo(l, old, plan, last)
-	if err != nil { // the writer may have removed what is to be compared
-		return err
+	if err != nil { // the writer may have removed what is to be compared, or made another segment of it
+		return fmt.Errorf("what was appended since: %v", err)
 	}
 	v.note(now, plan)
 	if next <= last {

@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
@@ -169,7 +170,11 @@ func (l *Log) writeGroup(r *round, start int, ops []op) (int, error) {
 		l.lead.handed, l.lead.written.seq = ops[n-1].seq, ops[n-1].seq
 		return n, nil
 	}
-	drafts := r.buf[start-segment.GroupHeaderSize : end]
+	drafts := r.buf[start-segment.GroupHeaderSize : end : end]
+	if end == len(r.buf) && !fresh && w.Header().Reused() { // no other drafts stand behind
+		r.buf = slices.Grow(r.buf, segment.RestRoom)
+		drafts = r.buf[start-segment.GroupHeaderSize : end]
+	}
 	if fresh {
 		if err := l.openSegment(&ops[0], ops[n-1].seq, drafts); err != nil {
 			return 0, err

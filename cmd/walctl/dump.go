@@ -104,7 +104,11 @@ func (d *dumper) segment(p *part) error {
 	case stop.Kind == segment.StopLimit:
 		fmt.Fprintf(d.stdout, "  %d end of the file\n", stop.Off)
 	case c.Zero && stop.Kind == segment.StopInvalid && sc.Off() == stop.Off && !within(&sc):
-		fmt.Fprintf(d.stdout, "  %d zero to the end of the file\n", stop.Off)
+		if h.Reused() {
+			fmt.Fprintf(d.stdout, "  %d zero; behind that page may be what the file had as another segment\n", stop.Off)
+		} else {
+			fmt.Fprintf(d.stdout, "  %d zero to the end of the file\n", stop.Off)
+		}
 	default:
 		fmt.Fprintf(d.stdout, "  %d stop: %v\n", stop.Off, stop.Err)
 		fmt.Fprintf(d.stdout, "    behind it: bytes that are not zero up to %d, %s that verify", c.Used, count(c.Headers, "group header"))

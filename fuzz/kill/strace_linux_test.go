@@ -37,6 +37,7 @@ var scripts = []struct {
 	{"unwaited", Work{Ops: "ddbdsdmrdcd", Sync: wal.SyncNone}, false},
 	{"interval", Work{Ops: "adbfxdrd", Sync: wal.SyncInterval}, false},
 	{"rotations", Work{Ops: "bbbbmbbbbbfbbbkbbb", SegmentSize: 8 << 10}, false},
+	{"again", Work{Ops: "aRabraRbarkabra"}, false},
 	{"bulk", Work{Ops: "aBsLsc", SegmentSize: 8 << 20, Sync: wal.SyncInterval}, false},
 }
 

@@ -21,6 +21,7 @@ const (
 	copySize, slotSize, groupsOff         = 2048, 4096, 4096
 	groupHeader, frameHeader, openingSize = 64, 16, 128
 	groupMagic                            = 0xf71d
+	reused                                = 1 << 1
 
 	kindOpening, kindSeal, kindSkipped           = 2, 4, 128
 	typeRecord, typeMeta, typeOpening, typeIndex = 1, 2, 3, 5
@@ -204,7 +205,7 @@ func (o *Opening) decode(f Frame, own, chain uint64) Verdict {
 type Scan struct {
 	Frames []Frame // valid frames in order up to X, those of a cut batch too
 	X      int64   // offset of what ends the scan: the first that is not valid, or a seal
-	Clean  bool    // X is in no group, and the file is zero from X on, or ends there
+	Clean  bool    // X is in no group, the rest from X on is zero, and no header holds its sum there
 	Newer  bool    // what stands at X verifies and is not known
 	C      int64   // offset at which the segment ends if no opening says otherwise
 	Last   uint64  // last LSN before C; the first base less one if none
@@ -236,11 +237,16 @@ func ScanSegment(file []byte, h Header) Scan {
 		frames = frames[:len(frames)-1]
 	}
 	s.Frames = frames
-	s.Clean = s.Clean && (s.X >= int64(len(file)) || zero(file[s.X:]))
+	rest := file[min(s.X, int64(len(file))):]
+	if h.Compat&reused != 0 {
+		rest = rest[:min((s.X+groupHeader+4095)/4096*4096-s.X, int64(len(rest)))]
+	}
+	s.Clean = s.Clean && zero(rest)
 	for p := s.X; p < int64(len(file)); p += 8 {
 		if b := headerAt(file, h.Salt, p); b != nil {
 			s.claim(b)
 			s.Unknown = s.Unknown || unknown(b)
+			s.Clean = false
 		}
 	}
 	return s

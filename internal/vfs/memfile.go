@@ -111,6 +111,9 @@ func (f *memFile) Zero(off, end int64) (bool, error) {
 	return true, err
 }
 
+// InPlace implements [File].
+func (f *memFile) InPlace() bool { return true }
+
 // Truncate implements [File].
 func (f *memFile) Truncate(size int64) error {
 	f.ino.mu.Lock()

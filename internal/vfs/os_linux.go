@@ -112,6 +112,9 @@ func (f *osFile) Zero(off, end int64) (bool, error) {
 	return true, f.writeBack(off, end-off, all)
 }
 
+// InPlace is true on ext4 and XFS, but for what another file shares there.
+func (f *osFile) InPlace() bool { return f.marksExtents() }
+
 // marksExtents reports whether the file is on ext4 or XFS.
 func (f *osFile) marksExtents() bool {
 	var st unix.Statfs_t

@@ -8,5 +8,8 @@ func (f *osFile) allocate(old, size int64) error { return f.writeZeros(old, size
 // Zero does nothing: allocate wrote zeros.
 func (f *osFile) Zero(int64, int64) (bool, error) { return false, nil }
 
+// InPlace is false: APFS writes elsewhere, and of the others nothing was measured.
+func (f *osFile) InPlace() bool { return false }
+
 // dataSync is empty: the Sync of an os.File is what there is.
 type dataSync struct{}

@@ -116,6 +116,11 @@ type File interface {
 	// Where that is no use it does nothing and returns false.
 	Zero(off, end int64) (bool, error)
 
+	// InPlace reports whether what is written over bytes of the file goes where they are,
+	// and so takes no space, and changes nothing but data. It is false where that is not
+	// known.
+	InPlace() bool
+
 	// Truncate sets the file's size. Bytes gained are zeros. No space is reserved.
 	Truncate(size int64) error
 

@@ -263,6 +263,8 @@ func (f *wrapFile) Zero(off, end int64) (use bool, err error) {
 	return use, err
 }
 
+func (f *wrapFile) InPlace() bool { return f.base.InPlace() }
+
 func (f *wrapFile) Truncate(size int64) error {
 	return f.w.call(f.about(Truncate, 0, size), func() error { return f.base.Truncate(size) })
 }
