@@ -18,7 +18,7 @@ import (
 func main() {
 	c := load.Flags(flag.CommandLine)
 	flag.Parse()
-	if _, err := c.Run(os.Stdout, load.Tidemark("tidemark", wal.Options{})); err != nil {
+	if _, err := c.Run(os.Stdout, load.Tidemark("tidemark", wal.Options{}), load.Truncated("tidemark, truncated", wal.Options{})); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

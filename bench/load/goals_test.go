@@ -73,6 +73,24 @@ func TestEveryGoalCanBeMetAndMissed(t *testing.T) {
 	require.Regexp(t, `open, 1600 segments.* missed`, b.String())
 }
 
+// TestGoalsAreToldForEachWayOfUse, none of which is another's rival.
+func TestGoalsAreToldForEachWayOfUse(t *testing.T) {
+	r := standard(1)
+	r.Targets = append(r.Targets, "tidemark, truncated")
+	for _, m := range r.Measured[:len(Goroutines)] {
+		for _, round := range m.Rounds {
+			res := round.Results["tidemark"]
+			res.Records *= 3
+			round.Results["tidemark, truncated"] = res
+		}
+	}
+	var b bytes.Buffer
+	require.NoError(t, r.Goals(&b))
+	require.Regexp(t, `durable, 64 goroutines +0\.75 of raw, 2x the best +1\.00 of raw, 1\.00x +missed`, b.String())
+	require.Regexp(t, `durable, 64 goroutines \(truncated\) +0\.75 of raw, 2x the best +3\.00 of raw, 3\.00x +met`, b.String())
+	require.NotRegexp(t, `scan.*truncated`, b.String())
+}
+
 // TestGoalsThatWereNotMeasuredAreLeftOut, whatever else was.
 func TestGoalsThatWereNotMeasuredAreLeftOut(t *testing.T) {
 	r := standard(1)

@@ -1,8 +1,10 @@
 package load
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/seed3918b8df/tidemark/wal"
 )
@@ -21,6 +23,69 @@ func Tidemark(name string, opts wal.Options) Target {
 		}
 		return &tidemark{log: l}, nil
 	}}
+}
+
+// Truncated is Tidemark as most engines use it: what is older than two segments is truncated
+// away as it grows, and so it has come to use its files again when the work begins.
+func Truncated(name string, opts wal.Options) Target {
+	t := Tidemark(name, opts)
+	open := t.Open
+	t.OnlyAppends = true
+	t.Open = func(dir string, o Options) (Log, error) {
+		log, err := open(dir, o)
+		if err != nil {
+			return nil, err
+		}
+		l := &truncated{tidemark: log.(*tidemark), every: cmp.Or(o.SegmentSize, wal.DefaultSegmentSize)}
+		data := make([]byte, min(1<<20, l.every/16))
+		for n := int64(0); err == nil && n < 6*l.every; n += int64(len(data)) {
+			err = l.Append(data)
+		}
+		if err == nil {
+			err = l.log.Sync()
+		}
+		return l, err
+	}
+	return t
+}
+
+type truncated struct {
+	*tidemark
+	every   int64 // bytes from one truncation to the next
+	since   atomic.Int64
+	running atomic.Bool
+	before  wal.LSN // the newest record at the last truncation; owned by the one that runs
+}
+
+func (t *truncated) Append(data []byte) error {
+	if err := t.tidemark.Append(data); err != nil {
+		return err
+	}
+	return t.grew(len(data))
+}
+
+func (t *truncated) AppendBatch(data [][]byte) error {
+	n := 0
+	for _, d := range data {
+		n += len(d)
+	}
+	if err := t.tidemark.AppendBatch(data); err != nil {
+		return err
+	}
+	return t.grew(n)
+}
+
+// grew truncates the front if it is time.
+func (t *truncated) grew(n int) error {
+	if t.since.Add(int64(n)) < t.every || !t.running.CompareAndSwap(false, true) {
+		return nil
+	}
+	defer t.running.Store(false)
+	t.since.Store(0)
+	last := t.log.LastLSN()
+	err := t.log.TruncateFront(t.before + 1)
+	t.before = last
+	return err
 }
 
 type tidemark struct {

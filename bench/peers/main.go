@@ -32,6 +32,7 @@ func main() {
 
 func peers() []load.Target {
 	return append([]load.Target{
+		load.Truncated("tidemark, truncated", wal.Options{}),
 		pebble(false), pebble(true),
 		etcd(), load.Batched(etcd()),
 		raftWAL(), load.Batched(raftWAL()),

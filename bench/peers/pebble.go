@@ -15,18 +15,25 @@ import (
 
 // pebble is the writer of Pebble's log, used as its commit pipeline does: records are
 // written under a mutex, and a goroutine flushes and syncs for all who wait. recycled
-// has the first file, and every one behind it, written once before.
+// has it write to files that were written before: the first two are made so, and each
+// that is full is used again behind the next.
 func pebble(recycled bool) load.Target {
 	name := "pebble"
 	if recycled {
 		name = "pebble, recycled files"
 	}
 	return load.Target{
-		Name: name,
-		Gaps: []string{"a record writer: it finds no record again without a scan"},
+		Name:        name,
+		OnlyAppends: recycled,
+		Gaps:        []string{"a record writer: it finds no record again without a scan"},
 		Open: func(dir string, o load.Options) (load.Log, error) {
 			l := &pebbleLog{dir: dir, size: segmentSize(o), relaxed: o.Relaxed, recycled: recycled,
 				queue: make(chan struct{}, record.SyncConcurrency)}
+			for len(l.old) < 2 && recycled {
+				if err := l.prepare(); err != nil {
+					return nil, err
+				}
+			}
 			return l, l.rotate()
 		},
 		Reopen: func(dir string, o load.Options) (load.Log, error) {
@@ -42,7 +49,8 @@ type pebbleLog struct {
 	queue             chan struct{} // as many syncs as may be under way
 	mu                sync.Mutex
 	w                 *record.LogWriter
-	last              int // number of the file that is written
+	last              int      // number of the file that is written
+	old               []string // of recycled: files to be written again, oldest first
 	waits             []slot
 }
 
@@ -65,6 +73,7 @@ func (l *pebbleLog) rotate() error {
 		if err := l.w.Close(); err != nil {
 			return err
 		}
+		l.old = append(l.old, l.path(l.last))
 	}
 	l.last++
 	path := l.path(l.last)
@@ -85,23 +94,29 @@ func (l *pebbleLog) rotate() error {
 	return nil
 }
 
-// create makes the file that is written next; one that was written before if recycled.
+// create makes the file that is written next, of one that was written before if recycled.
 func (l *pebbleLog) create(path string) (vfs.File, error) {
 	if !l.recycled {
 		return vfs.Default.Create(path, vfs.WriteCategoryUnspecified)
 	}
-	old, err := vfs.Default.Create(path+".old", vfs.WriteCategoryUnspecified)
+	old := l.old[0]
+	l.old = l.old[1:]
+	return vfs.Default.ReuseForWrite(old, path, vfs.WriteCategoryUnspecified)
+}
+
+// prepare makes a file that was written before.
+func (l *pebbleLog) prepare() error {
+	path := filepath.Join(l.dir, fmt.Sprintf("%d.old", len(l.old)))
+	file, err := vfs.Default.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	l.old = append(l.old, path)
 	zeros := make([]byte, 1<<20)
 	for n := int64(0); err == nil && n < l.size; n += int64(len(zeros)) {
-		_, err = old.Write(zeros)
+		_, err = file.Write(zeros)
 	}
-	if err = errors.Join(err, old.Sync(), old.Close()); err != nil {
-		return nil, err
-	}
-	return vfs.Default.ReuseForWrite(path+".old", path, vfs.WriteCategoryUnspecified)
+	return errors.Join(err, file.Sync(), file.Close())
 }
 
 // numbered calls a function of which the type of the number cannot be named here.
