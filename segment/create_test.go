@@ -93,6 +93,30 @@ func TestSetAsideRefuses(t *testing.T) {
 	require.Equal(t, bytes.Repeat([]byte{0xee}, 20<<10), got)
 }
 
+// elsewhere is a file system that writes nothing in place, as one that copies on write.
+type elsewhere struct{ vfs.FS }
+
+type elsewhereFile struct{ vfs.File }
+
+func (e elsewhere) Open(name string, mode vfs.Mode) (vfs.File, error) {
+	f, err := e.FS.Open(name, mode)
+	return elsewhereFile{f}, err
+}
+
+func (elsewhereFile) InPlace() bool { return false }
+
+// TestSetAsideRefusesWhatIsNotWrittenInPlace: it would take space that was not reserved.
+func TestSetAsideRefusesWhatIsNotWrittenInPlace(t *testing.T) {
+	fsys, spare := aside(t, 20<<10)
+	require.NoError(t, fsys.Rename(spare, Path("log", 1)))
+	got, err := SetAside(elsewhere{fsys}, Path("log", 1), 0, 1<<20)
+	require.NoError(t, err)
+	require.Empty(t, got)
+	got, err = SetAside(fsys, Path("log", 1), 0, 1<<20)
+	require.NoError(t, err)
+	require.Equal(t, spare, got)
+}
+
 // TestRestOfAReusedFile: whatever a group ends at, in whatever unit, a scan behind it finds
 // zeros, and nothing of what the file had.
 func TestRestOfAReusedFile(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -160,4 +162,16 @@ func TestPercentiles(t *testing.T) {
 	near(999*time.Microsecond, l.P999)
 	near(1000*time.Microsecond, l.Max)
 	near(500*time.Microsecond, l.Mean)
+}
+
+// TestWhatIsDoneBeforeARunLeavesNothing behind in the directory.
+func TestWhatIsDoneBeforeARunLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, takePages(dir, 3<<20))
+	require.NoError(t, settle(dir))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.Error(t, takePages(filepath.Join(dir, "none"), 1))
+	require.Error(t, settle(filepath.Join(dir, "none")))
 }

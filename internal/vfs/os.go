@@ -17,11 +17,11 @@ const (
 // OS returns the operating system's file system.
 //
 // On Linux Sync is fdatasync, and Allocate is fallocate, behind which Zero is of use on ext4
-// and XFS; where the file system has no fallocate, zeros are written. Other systems use what os.File.Sync
-// does (F_FULLFSYNC on Darwin, FlushFileBuffers on Windows) and write zeros. Lock is flock
-// on Unix and LockFileEx on Windows, on other systems it fails with errors.ErrUnsupported.
-// SyncDir is fsync of the directory; on Windows, which has no such call, it does nothing,
-// and a name's durability is left to the journal of NTFS.
+// and XFS, which write in place; where the file system has no fallocate, zeros are written.
+// Other systems use what os.File.Sync does (F_FULLFSYNC on Darwin, FlushFileBuffers on
+// Windows) and write zeros. Lock is flock on Unix and LockFileEx on Windows, on other systems
+// it fails with errors.ErrUnsupported. SyncDir is fsync of the directory; on Windows, which
+// has no such call, it does nothing, and a name's durability is left to the journal of NTFS.
 func OS() FS { return osFS{} }
 
 type osFS struct{ Sealed }
