@@ -372,7 +372,7 @@ func (k *keeper) remove(l *Log, list []*extent) {
 	for _, e := range list {
 		k.do(&k.mu.removals, func() {
 			err := e.drop()
-			if k.setAside(l, e) {
+			if err == nil && k.setAside(l, e) {
 				return
 			}
 			if rerr := l.fs.Remove(e.path); err == nil {
