@@ -140,8 +140,8 @@ func (w *Writer) Write(drafts []byte) error {
 }
 
 // WriteRecord is Write of one record, which is not copied. The file gets it in pieces of
-// piece bytes or more, each hashed while the disk has those before, and the page in which it
-// begins at last: that has the headers, which say what all of it hashes to.
+// piece bytes or more, each hashed while the disk has it, and the page in which it begins at
+// last: that has the headers, which say what all of it hashes to.
 func (w *Writer) WriteRecord(data []byte, piece int64) error {
 	start := w.off + GroupHeaderSize + FrameHeaderSize
 	end := start + int64(len(data))
@@ -165,10 +165,10 @@ func (w *Writer) WriteRecord(data []byte, piece int64) error {
 			n = end - off
 		}
 		b := data[off-start:][:n]
-		_, _ = hash.Write(b)
 		if err := w.writeAt(b, off); err != nil {
 			return err
 		}
+		_, _ = hash.Write(b)
 		off += n
 	}
 	binary.LittleEndian.PutUint64(w.draft[GroupHeaderSize+frmSum:], hash.Sum64())

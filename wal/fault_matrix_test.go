@@ -206,7 +206,7 @@ func (wl workload) runWith(t *testing.T, base *vfs.Mem, start world, f injected,
 		r.crash.UseZeros()
 	}
 	r.t, r.each = t, scale.Pick(t, 2, 3, 3, 4)
-	r.opts.largeRecord = wl.opts.largeRecord
+	r.opts.largeRecord, r.opts.largePiece = wl.opts.largeRecord, wl.opts.largePiece
 	edit(r)
 	synctest.Test(t, func(*testing.T) {
 		if r.openLog() {

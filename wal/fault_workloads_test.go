@@ -133,7 +133,7 @@ var workloads = []workload{
 		r.rest()
 		r.append(100)
 	}},
-	{"large", logOf(2), Options{SegmentSize: 64 << 10, largeRecord: 2000}, func(r *run) {
+	{"large", logOf(2), Options{SegmentSize: 64 << 10, largeRecord: 2000, largePiece: 2000}, func(r *run) {
 		r.append(100)
 		r.append(5000)
 		r.append(2000)
@@ -145,7 +145,7 @@ var workloads = []workload{
 		r.append(30_000) // begins a segment
 		r.append(30_000)
 	}},
-	{"again", nil, Options{SegmentSize: 20 << 10, firstSegment: 20 << 10, largeRecord: 6000}, func(r *run) {
+	{"again", nil, Options{SegmentSize: 20 << 10, firstSegment: 20 << 10, largeRecord: 6000, largePiece: 6000}, func(r *run) {
 		for range 5 {
 			r.append(5000) // three of them fill a segment
 			r.rest()

@@ -103,6 +103,7 @@ type Options struct {
 	gatherOff    bool  // for tests: a leader does not wait for others
 	firstSegment int64 // for tests: bytes of the first segment; 0: those of the constant
 	largeRecord  int   // for tests: see the constant
+	largePiece   int   // for tests: see the constant
 }
 
 // Hooks are called on a goroutine of the log's own, one at a time and in order,
@@ -131,6 +132,7 @@ func (o *Options) withDefaults() (Options, error) {
 		c.FS = vfs.OS()
 	}
 	c.largeRecord = cmp.Or(c.largeRecord, largeRecord)
+	c.largePiece = cmp.Or(c.largePiece, largePiece)
 	if c.SegmentSize == 0 {
 		c.SegmentSize = DefaultSegmentSize
 	}

@@ -89,9 +89,13 @@ func (l *Log) orderRecord(data []byte, waits bool) (Pending, error) {
 }
 
 // largeRecord is the size in bytes from which a record is not copied into the queue, if
-// nobody else is at work, and of the pieces in which it is written, which the file system
-// should hand to the disk at once: with 1 MiB a commit takes 830 µs instead of 915.
+// nobody else is at work: with 1 MiB a commit takes 830 µs instead of 915.
 const largeRecord = 256 << 10
+
+// largePiece is how many bytes of it are written before they are hashed, while the disk has
+// them. With pieces of 256 KiB, hashed before they are written, a commit of 1 MiB to a file
+// that was written before takes 510 µs instead of 430.
+const largePiece = 1 << 20
 
 // orderLarge is orderRecord for a caller who waits, if he is alone: nothing of the data is
 // looked at then. Else it returns ok false, and does not hold mu. Who appends beside others

@@ -146,7 +146,7 @@ func TestFilesThatWereSetAsideAreRemovedByTheNextOpen(t *testing.T) {
 // TestTailOfAFileThatIsUsedAgainIsClean: what the file had before is no torn write.
 func TestTailOfAFileThatIsUsedAgainIsClean(t *testing.T) {
 	o := reusing
-	o.largeRecord = 4000
+	o.largeRecord, o.largePiece = 4000, 4000
 	bubble(t, o, func(t *testing.T, l *testLog) {
 		l.turnOver(6)
 		for i := range 200 { // whatever the last group ends at

@@ -203,7 +203,7 @@ func (l *Log) writeLarge(r *round) error {
 		return err
 	}
 	l.lead.handed = o.seq
-	if err := w.WriteRecord(r.large, int64(l.opts.largeRecord)); err != nil {
+	if err := w.WriteRecord(r.large, int64(l.opts.largePiece)); err != nil {
 		return err
 	}
 	l.wrote(o.seq, o.first, nil)
