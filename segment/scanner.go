@@ -36,8 +36,13 @@ type Stop struct {
 	Err  error // nil for StopLimit
 }
 
-// scanChunk is how many bytes a Scanner reads at a time unless told otherwise.
-const scanChunk = 256 << 10
+// A Scanner reads scanChunk bytes at first unless told otherwise, and twice as many each
+// time, up to maxChunk: who goes on reads records of 4 KiB a tenth faster by larger chunks,
+// and who reads a few waits for few.
+const (
+	scanChunk = 256 << 10
+	maxChunk  = 1 << 20
+)
 
 // Scanner walks the groups and frames of one segment in order and verifies what
 // it passes. It is the only code that does. It never reads at or behind its
@@ -49,7 +54,8 @@ type Scanner struct {
 	path  string
 	head  Header
 	limit int64
-	chunk int64
+	chunk int64 // to be read next
+	most  int64 // that chunk grows to
 
 	// The window: the file's bytes from bufOff.
 	buf    []byte
@@ -83,7 +89,7 @@ type Scanner struct {
 // Nothing at or behind limit is read. path is for errors. The scanner keeps its
 // memory from earlier scans.
 func (s *Scanner) Start(r io.ReaderAt, path string, h Header, limit int64) {
-	*s = Scanner{r: r, path: path, head: h, limit: limit, chunk: scanChunk, buf: s.buf[:0], off: HeaderSize}
+	*s = Scanner{r: r, path: path, head: h, limit: limit, chunk: scanChunk, most: maxChunk, buf: s.buf[:0], off: HeaderSize}
 }
 
 // StartAt begins a scan at the frame of record lsn at off, or at the header of
@@ -93,7 +99,7 @@ func (s *Scanner) StartAt(r io.ReaderAt, path string, h Header, limit, off int64
 	s.Start(r, path, h, limit)
 	s.off, s.next, s.loose = off, lsn, true
 	if chunk > 0 {
-		s.chunk = chunk
+		s.chunk, s.most = chunk, chunk
 	}
 }
 
@@ -332,6 +338,7 @@ func (s *Scanner) window(off, n int64) []byte {
 		return s.buf[at:][:n]
 	}
 	want := min(max(n, s.chunk), s.limit-off)
+	s.chunk = min(2*s.chunk, s.most)
 	var kept int
 	old := s.buf
 	if int64(cap(s.buf)) < want {
