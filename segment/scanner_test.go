@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -249,6 +250,39 @@ func TestAnyFrameIsAStart(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAScanThatGoesOnReadsMoreAtATime but no more than is bounded.
+func TestAScanThatGoesOnReadsMoreAtATime(t *testing.T) {
+	s := create(t, vfs.NewMem(), header(8)).open(Pin{}, 1, "")
+	for range 30 {
+		s.group(rec(100_000))
+	}
+	r := &sizesReader{b: s.bytes()}
+	var sc Scanner
+	for range 2 { // the memory is there the second time
+		r.sizes = nil
+		sc.Start(r, "x", s.w.Header(), s.w.Off())
+		n, wrong := compare(&sc, s.frames)
+		require.Empty(t, wrong)
+		require.Equal(t, len(s.frames), n)
+		require.Equal(t, scanChunk, r.sizes[0])
+		require.Greater(t, r.sizes[1], scanChunk)
+		require.Greater(t, r.sizes[2], 2*scanChunk)
+		require.LessOrEqual(t, slices.Max(r.sizes), maxChunk)
+		require.LessOrEqual(t, cap(sc.buf), maxChunk)
+	}
+}
+
+// sizesReader notes how much is asked for.
+type sizesReader struct {
+	b     []byte
+	sizes []int
+}
+
+func (r *sizesReader) ReadAt(p []byte, off int64) (int, error) {
+	r.sizes = append(r.sizes, len(p))
+	return bytes.NewReader(r.b).ReadAt(p, off)
 }
 
 // TestAnyHeaderIsAStart begins at each group, with and without its LSN.

@@ -160,7 +160,8 @@ func (e *extent) release() {
 	}
 }
 
-// closeIdle closes the file unless somebody uses it, and reports whether it did.
+// closeIdle closes the file, and forgets the index if the seal has it, unless somebody uses
+// the file. It reports whether it did.
 func (e *extent) closeIdle() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -168,6 +169,9 @@ func (e *extent) closeIdle() bool {
 		return false
 	}
 	_ = e.close() // it was only read since it was sealed
+	if e.sealed.Load() {
+		e.index.Store(nil)
+	}
 	return true
 }
 
@@ -221,7 +225,8 @@ func (e *extent) close() error {
 	return file.Close()
 }
 
-// openFiles bounds how many files of segments that are only read stay open.
+// openFiles bounds how many files of segments that are only read stay open, and have their
+// index in memory.
 type openFiles struct {
 	mu   sync.Mutex
 	list []*extent // opened, oldest first

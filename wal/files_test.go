@@ -13,7 +13,7 @@ import (
 )
 
 // TestReadersOfManySegmentsKeepFewFilesOpen reads a log of more segments than
-// may stay open, in this run and in the next, and counts descriptors.
+// may stay open, in this run and in the next, and counts descriptors and indexes.
 func TestReadersOfManySegmentsKeepFewFilesOpen(t *testing.T) {
 	var open, most atomic.Int64
 	fsys := vfs.Wrap(vfs.NewMem(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
@@ -47,6 +47,17 @@ func TestReadersOfManySegmentsKeepFewFilesOpen(t *testing.T) {
 			}
 			require.Equal(t, segments, n)
 		}
+		for n := range LSN(segments) {
+			_, err := l.Read(n+1, nil) // which takes an index
+			require.NoError(t, err)
+		}
+		indexes := 0
+		for _, e := range *l.segments.Load() {
+			if e.index.Load() != nil {
+				indexes++
+			}
+		}
+		require.LessOrEqual(t, indexes, maxOpenFiles+10)
 		require.NoError(t, l.Close())
 		require.LessOrEqual(t, most.Load(), int64(maxOpenFiles+10))
 		require.Zero(t, open.Load())
