@@ -37,10 +37,12 @@ func fill(r *Running, total int64, size int) (records int64, err error) {
 // or, cold, from the disk.
 func Scan(total int64, size int, cold bool) Workload {
 	how := "warm"
+	limit := func(dir string, d time.Duration) (float64, error) { return RawScan(dir, size, d) }
 	if cold {
-		how = "cold"
+		how, limit = "cold", nil // the file of the loop is in memory
 	}
 	return Workload{
+		Limit:   limit,
 		Name:    fmt.Sprintf("scan, %s, %s of %s", how, bytesOf(int(total)), bytesOf(size)),
 		Options: Options{Relaxed: true},
 		Lacks:   func(l Log) string { return lacks[Scanner](l, "cannot be scanned") },
@@ -87,7 +89,12 @@ func Scan(total int64, size int, cold bool) Workload {
 
 // Points reads records at random places of a log, from memory, by n goroutines.
 func Points(n int, total int64, size int) Workload {
+	var limit func(dir string, d time.Duration) (float64, error)
+	if n == 1 { // as the loop is
+		limit = func(dir string, d time.Duration) (float64, error) { return RawPoints(dir, size, d) }
+	}
 	return Workload{
+		Limit:   limit,
 		Name:    fmt.Sprintf("point reads, %s, %s of %s", goroutines(n), bytesOf(int(total)), bytesOf(size)),
 		Options: Options{Relaxed: true},
 		Lacks:   func(l Log) string { return lacks[Reader](l, "has no point reads") },
