@@ -95,15 +95,16 @@ func (c *candidate) close() { _ = c.file.Close() } // it was only read
 
 // scan reads the segment to the end that pin names, or as far as it goes.
 func (c *candidate) scan(pin *segment.Pin) (*Scan, error) {
-	s := &Scan{ID: c.id, Path: c.path, Header: c.header, First: c.first, Size: c.size, Flips: c.flips, least: c.least, sc: &c.plan.scanner}
-	if err := s.scan(c.read, pin); err != nil {
+	s := c.newScan(&c.plan.scanner)
+	if err := s.upTo(c.read, pin); err != nil {
 		return nil, err
 	}
-	err := s.claim(c.read)
-	if err == nil && pin == nil {
-		s.Durable, err = s.provedLSN(c.read)
-	}
-	return s, err
+	return s, nil
+}
+
+// newScan returns a scan of the segment, by way of sc, that has not begun.
+func (c *candidate) newScan(sc *segment.Scanner) *Scan {
+	return &Scan{ID: c.id, Path: c.path, Header: c.header, First: c.first, Size: c.size, Flips: c.flips, least: c.least, sc: sc}
 }
 
 // unflip does for the opening group of a segment what [Scan.unflip] does for the

@@ -191,6 +191,10 @@ func (p *Plan) remove(id uint64) {
 func (p *Plan) judgeChain(d *directory, top *candidate, older []uint64) (torn uint64, err error) {
 	at := top
 	defer func() { at.close() }()
+	if p.cfg.Full {
+		p.ahead.begin(top)
+		defer p.ahead.end()
+	}
 	s, err := top.scan(nil)
 	if err != nil {
 		return 0, err
@@ -311,7 +315,7 @@ func (p *Plan) openEarlier(d *directory, pin segment.Pin, proved bool) (*candida
 // judgeEarlier judges a segment that a later one ends at pin. proved says that
 // something newer proves all of it. died says that the log ends in it.
 func (p *Plan) judgeEarlier(c *candidate, pin segment.Pin, proved bool) (died bool, err error) {
-	s, err := c.scan(&pin)
+	s, err := p.ahead.scan(c, &pin)
 	if err != nil {
 		return false, err
 	}

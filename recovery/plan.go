@@ -38,7 +38,8 @@ type Config struct {
 	Mode Mode
 
 	// Full verifies every segment, and not only those that a crash can have
-	// touched. Paranoid and PointInTime imply it.
+	// touched. Paranoid and PointInTime imply it. Unless the mode is PointInTime, as many
+	// are read at once as there are processors (GOMAXPROCS).
 	Full bool
 
 	// Live says that the caller does not hold the lock, so that a writer may be
@@ -48,6 +49,8 @@ type Config struct {
 	// ExpectLSN is an LSN that the caller knows to have been durable: a log that
 	// ends before it is corrupt. 0: the caller knows none.
 	ExpectLSN LSN
+
+	aheadLeast int64 // for tests: see the constant
 }
 
 // Plan is what an examination found: what the log is, and the steps that would
@@ -81,11 +84,12 @@ type Plan struct {
 	quarantine []string        // names of what a point-in-time recovery gives up
 	refusal    error
 
-	scanner segment.Scanner // of every scan, one after the other: it keeps its memory
+	scanner segment.Scanner // of the scans, one after the other: it keeps its memory
+	ahead   ahead           // the others
 }
 
 // Inspect looks at the log in dir, on the operating system's file system,
-// verifies all of it and returns what it is, and the plan that would bring it
+// verifies all of it, with as many goroutines as GOMAXPROCS says, and returns what it is, and the plan that would bring it
 // in order. It reads only, takes no lock and may run beside a writer. A log that
 // is damaged is no error of Inspect: the report lists the damage, and
 // [Plan.Refusal] is what Open would fail with. The error is one of the file

@@ -57,6 +57,19 @@ type ending struct {
 	hasMeta bool
 }
 
+// upTo scans the segment in file to the end that pin names or, if pin is nil, as far as
+// it verifies, and looks at what is behind. The error is as that of scan.
+func (s *Scan) upTo(file io.ReaderAt, pin *segment.Pin) error {
+	err := s.scan(file, pin)
+	if err == nil {
+		err = s.claim(file)
+	}
+	if err == nil && pin == nil {
+		s.Durable, err = s.provedLSN(file)
+	}
+	return err
+}
+
 // scan reads the segment in file: to the end that pin names or, if pin is nil,
 // as far as it verifies. The error is the file's or a version's; damage is a
 // fact, not an error.

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -285,11 +286,19 @@ func (d *dir) names() []string {
 	return names
 }
 
-// plan examines the directory in full and fails on any error.
+// plan examines the directory in full and fails on any error. It does so twice, the second
+// time with all segments scanned ahead, and expects the same.
 func (d *dir) plan(mode Mode) *Plan {
 	d.Helper()
 	p, err := Examine(Config{FS: d.fs, Dir: "log", Mode: mode, Full: true})
 	require.NoError(d, err)
+	disk := cmp.Or(d.disk, d.fs)
+	a, err := Examine(Config{FS: disk, Dir: "log", Mode: mode, Full: true, aheadLeast: 1})
+	require.NoError(d, err)
+	require.Equal(d, p.Report, a.Report)
+	require.Equal(d, p.Refusal(), a.Refusal())
+	require.Equal(d, p.all(), a.all())
+	require.Equal(d, found(p), found(a))
 	return p
 }
 
@@ -409,8 +418,8 @@ func (d *dir) refused(p *Plan, name string, off int64, lsn LSN) *segment.Corrupt
 func (d *dir) fails(want error, text string) {
 	d.Helper()
 	before := d.image()
-	for _, mode := range []Mode{Strict, Paranoid, PointInTime} {
-		p, err := Examine(Config{FS: d.fs, Dir: "log", Mode: mode, Full: true})
+	for n, mode := range []Mode{Strict, Paranoid, PointInTime, Strict} {
+		p, err := Examine(Config{FS: d.fs, Dir: "log", Mode: mode, Full: true, aheadLeast: int64(n / 3)})
 		require.Nil(d, p)
 		require.ErrorIs(d, err, want)
 		require.NotErrorIs(d, err, segment.ErrCorrupt)

@@ -21,7 +21,7 @@ func small() []Workload {
 	return []Workload{
 		Durable(2, 64), Zipf(2), Batches(2, 3, 64), Window(8, 64), Relaxed(64), OpenLoop(1_000, 64),
 		Rotation(2, 1<<10, 16<<10), Neighbour(2, 64), Reading(2, 64, 2, 1), Scan(1<<16, 64, false), Scan(1<<16, 64, true),
-		Points(1, 1<<16, 64), Points(2, 1<<16, 64), Opening(1<<16, 64), OpeningSegments(3), Ordered(64), Truncating(3, 64),
+		Points(1, 1<<16, 64), Points(2, 1<<16, 64), Opening(1<<16, 64), Verifying(1<<16, 64), OpeningSegments(3), Ordered(64), Truncating(3, 64),
 	}
 }
 

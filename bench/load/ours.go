@@ -17,6 +17,9 @@ func Tidemark(name string, opts wal.Options) Target {
 		if o.Relaxed {
 			opts.Sync = wal.SyncNone
 		}
+		if o.Whole {
+			opts.Recovery = wal.Paranoid
+		}
 		l, err := wal.Open(dir, &opts)
 		if err != nil {
 			return nil, err
@@ -133,6 +136,8 @@ func (t *tidemark) Scan() (records, bytes int64, err error) {
 }
 
 func (t *tidemark) Read(n uint64, dst []byte) ([]byte, error) { return t.log.Read(wal.LSN(n+1), dst) }
+
+func (t *tidemark) VerifiesWhole() {}
 
 func (t *tidemark) TruncateFront(n uint64) error { return t.log.TruncateFront(wal.LSN(n + 1)) }
 

@@ -99,15 +99,17 @@ func rawLoop(file *os.File, b []byte, n int, d time.Duration, sync func(*os.File
 	return float64(calls*n) / time.Since(start).Seconds(), nil
 }
 
-// rawFile makes a file that was written to its end, and opens it with flags.
-func rawFile(dir string, flags int) (*os.File, error) {
+// rawFile makes a file of rawSize bytes that was written to its end, and opens it with flags.
+func rawFile(dir string, flags int) (*os.File, error) { return rawFileOf(dir, rawSize, flags) }
+
+func rawFileOf(dir string, size int64, flags int) (*os.File, error) {
 	path := filepath.Join(dir, "raw")
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	zeros := make([]byte, 1<<20)
-	for off := int64(0); err == nil && off < rawSize; off += int64(len(zeros)) {
+	for off := int64(0); err == nil && off < size; off += int64(len(zeros)) {
 		_, err = file.WriteAt(zeros, off)
 	}
 	if err == nil {

@@ -31,10 +31,10 @@ func RawPoints(dir string, size int, d time.Duration) (float64, error) {
 	return float64(calls) / time.Since(start).Seconds(), nil
 }
 
-// RawScan reads records of size bytes in order, many with each call, and sums up each of
-// them. It returns records a second, of the best time from the start to the end.
-func RawScan(dir string, size int, d time.Duration) (rate float64, err error) {
-	file, err := rawFile(dir, 0)
+// RawScan reads a file of total bytes in records of size bytes, many with each call, and sums
+// up each of them. It returns records a second, of the best time from the start to the end.
+func RawScan(dir string, total int64, size int, d time.Duration) (rate float64, err error) {
+	file, err := rawFileOf(dir, total, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -46,7 +46,7 @@ func RawScan(dir string, size int, d time.Duration) (rate float64, err error) {
 	for first := true; first || time.Now().Before(end); first = false {
 		var records int
 		start := time.Now()
-		for off := int64(0); off+int64(len(b)) <= rawSize; off += int64(len(b)) {
+		for off := int64(0); off+int64(len(b)) <= total; off += int64(len(b)) {
 			if _, err := file.ReadAt(b, off); err != nil {
 				return 0, fmt.Errorf("raw loop: %w", err)
 			}

@@ -37,7 +37,7 @@ func fill(r *Running, total int64, size int) (records int64, err error) {
 // or, cold, from the disk.
 func Scan(total int64, size int, cold bool) Workload {
 	how := "warm"
-	limit := func(dir string, d time.Duration) (float64, error) { return RawScan(dir, size, d) }
+	limit := func(dir string, d time.Duration) (float64, error) { return RawScan(dir, total, size, d) }
 	if cold {
 		how, limit = "cold", nil // the file of the loop is in memory
 	}
@@ -226,6 +226,24 @@ func OpeningSegments(segments int) Workload {
 	w.Options.SegmentSize = segment
 	w.Limit = func(dir string, d time.Duration) (float64, error) { return RawList(dir, segments, d) }
 	return w
+}
+
+// Verifying is Opening, with all of the log verified. It counts the records.
+func Verifying(total int64, size int) Workload {
+	return Workload{
+		Name:    fmt.Sprintf("verify, %s of %s", bytesOf(int(total)), bytesOf(size)),
+		Options: Options{Relaxed: true, Whole: true},
+		Lacks:   func(l Log) string { return lacks[Verifier](l, "does not verify all of itself when it is opened") },
+		Limit:   func(dir string, d time.Duration) (float64, error) { return RawScan(dir, total, size, d) },
+		Run: func(r *Running) (res Result, err error) {
+			records, err := fill(r, total, size)
+			if err == nil {
+				res, err = openings(r)
+			}
+			res.Records *= records
+			return res, err
+		},
+	}
 }
 
 // openings closes the log and opens it again for as long as r says.

@@ -49,6 +49,7 @@ func Standard() (list []Workload) {
 		Points(2, pointed, 4<<10),
 		Opening(1<<20, 256),
 		Opening(256<<20, 256),
+		Verifying(scanned, CommonSize),
 		OpeningSegments(16),
 		OpeningSegments(1600),
 		Truncating(1, 256),

@@ -33,6 +33,7 @@ type Target struct {
 type Options struct {
 	SegmentSize int64 // bytes; 0: 64 MiB
 	Relaxed     bool  // an append need not be durable when it returns
+	Whole       bool  // opening verifies all of the log, if it is a [Verifier]
 }
 
 // Log is an open log. Append is called by any number of goroutines; a log that is not
@@ -78,6 +79,9 @@ type Scanner interface {
 type Reader interface {
 	Read(n uint64, dst []byte) ([]byte, error)
 }
+
+// Verifier heeds [Options.Whole].
+type Verifier interface{ VerifiesWhole() }
 
 // Truncater drops the records below number n.
 type Truncater interface {
