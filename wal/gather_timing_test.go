@@ -225,6 +225,17 @@ func TestCloseReleasesAllWhoWait(t *testing.T) {
 		_, err := l.Append([]byte("late"))
 		require.ErrorIs(t, err, ErrClosed)
 	})
+	synctest.Test(t, func(t *testing.T) { // with nothing to write, which would wake who follows
+		l := openWith(t, Options{FS: NewMemFS()})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for range l.Follow(context.Background(), 1) {
+			}
+		})
+		synctest.Wait()
+		require.NoError(t, l.Close())
+		wg.Wait()
+	})
 }
 
 // TestAppendsThatWaitForRoomAreReleased fills the queue while the disk hangs,
