@@ -22,6 +22,8 @@ type candidate struct {
 	header segment.Header
 	first  segment.First
 
+	early *early // the scan of it that was begun before it is asked for; nil: none was
+
 	headErr error // not nil: the header does not verify, or is another's
 	openErr error // not nil: the opening step does not verify
 }
@@ -91,10 +93,21 @@ func shorter(why string, size, least int64) string {
 	return fmt.Sprintf("%s: it has %d bytes of at least %d", why, size, least)
 }
 
-func (c *candidate) close() { _ = c.file.Close() } // it was only read
+func (c *candidate) close() {
+	if e := c.early; e != nil {
+		c.early = nil
+		close(e.abort)
+		<-e.done
+	}
+	_ = c.file.Close() // it was only read
+}
 
 // scan reads the segment to the end that pin names, or as far as it goes.
 func (c *candidate) scan(pin *segment.Pin) (*Scan, error) {
+	if e := c.early; e != nil && pin != nil && *pin == e.pin {
+		c.early = nil
+		return e.wait(c.plan)
+	}
 	s := c.newScan(&c.plan.scanner)
 	if err := s.upTo(c.read, pin); err != nil {
 		return nil, err

@@ -289,7 +289,7 @@ func (p *Plan) openEarlier(d *directory, pin segment.Pin, proved bool) (*candida
 		})
 		return nil, nil
 	}
-	c, err := p.open(pin.ID)
+	c, err := p.ahead.open(p, pin.ID)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, err
@@ -315,7 +315,7 @@ func (p *Plan) openEarlier(d *directory, pin segment.Pin, proved bool) (*candida
 // judgeEarlier judges a segment that a later one ends at pin. proved says that
 // something newer proves all of it. died says that the log ends in it.
 func (p *Plan) judgeEarlier(c *candidate, pin segment.Pin, proved bool) (died bool, err error) {
-	s, err := p.ahead.scan(c, &pin)
+	s, err := c.scan(&pin)
 	if err != nil {
 		return false, err
 	}

@@ -38,8 +38,8 @@ type Config struct {
 	Mode Mode
 
 	// Full verifies every segment, and not only those that a crash can have
-	// touched. Paranoid and PointInTime imply it. Unless the mode is PointInTime, as many
-	// are read at once as there are processors (GOMAXPROCS).
+	// touched. Paranoid and PointInTime imply it. But for PointInTime, several are read at
+	// once where there are several processors.
 	Full bool
 
 	// Live says that the caller does not hold the lock, so that a writer may be
@@ -85,11 +85,11 @@ type Plan struct {
 	refusal    error
 
 	scanner segment.Scanner // of the scans, one after the other: it keeps its memory
-	ahead   ahead           // the others
+	ahead   ahead           // has the others
 }
 
 // Inspect looks at the log in dir, on the operating system's file system,
-// verifies all of it, with as many goroutines as GOMAXPROCS says, and returns what it is, and the plan that would bring it
+// verifies all of it, on all processors, and returns what it is, and the plan that would bring it
 // in order. It reads only, takes no lock and may run beside a writer. A log that
 // is damaged is no error of Inspect: the report lists the damage, and
 // [Plan.Refusal] is what Open would fail with. The error is one of the file

@@ -35,7 +35,7 @@ type Scan struct {
 	// and one in the tail at most.
 	Flips []segment.Flip
 
-	sc         *segment.Scanner // the plan's
+	sc         *segment.Scanner // the plan's, once the scan is at hand
 	frameChain uint64           // at EndFrame
 	least      int64            // of Size, unless something behind it says otherwise
 

@@ -42,11 +42,11 @@ func TestEveryReadThatFailsIsAnError(t *testing.T) {
 	b.next(3, 1).flip(segment.HeaderSize + 200)
 	d.ready(4)
 	before := d.image()
-	for _, mode := range []Mode{Strict, Paranoid, PointInTime} {
+	for n, mode := range []Mode{Strict, Paranoid, PointInTime, Paranoid} {
 		failed := 0
 		for at := 0; ; at++ {
 			faulty.Set(vfs.Fault{Match: func(c vfs.Call) bool { return c.Op == vfs.ReadAt || c.Op == vfs.Stat || c.Op == vfs.Open }, At: at})
-			p, err := Examine(Config{FS: d.fs, Dir: "log", Mode: mode})
+			p, err := Examine(Config{FS: d.fs, Dir: "log", Mode: mode, aheadLeast: int64(n / 3)})
 			if faulty.Hits() == 0 {
 				require.NoError(t, err)
 				break
