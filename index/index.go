@@ -62,6 +62,15 @@ func (x *Index) Add(ordinal uint32, off int64) {
 // Len returns the number of entries.
 func (x *Index) Len() int { return int(x.count.Load()) }
 
+// Size returns how many bytes of memory the entries take.
+func (x *Index) Size() int64 {
+	p := x.table.Load()
+	if p == nil {
+		return 0
+	}
+	return int64(cap(*p)) * EntrySize
+}
+
 // Entry says where the frame of a record begins.
 type Entry struct {
 	Ordinal uint32

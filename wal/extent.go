@@ -1,6 +1,8 @@
 package wal
 
 import (
+	"cmp"
+	"container/list"
 	"errors"
 	"sort"
 	"sync"
@@ -36,6 +38,9 @@ type extent struct {
 		gone bool          // the log has no use for it any more
 		last chan struct{} // closed by the last user of what is gone; nil: there is none
 	}
+
+	indexed   *list.Element // under files.mu: in files.indexed; nil: in none
+	indexSize int64         // under files.mu: what counts for it there
 
 	loaded  atomic.Bool // the fields below are set, for good
 	header  segment.Header
@@ -160,8 +165,7 @@ func (e *extent) release() {
 	}
 }
 
-// closeIdle closes the file, and forgets the index if the seal has it, unless somebody uses
-// the file. It reports whether it did.
+// closeIdle closes the file unless somebody uses it, and reports whether it did.
 func (e *extent) closeIdle() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -169,9 +173,6 @@ func (e *extent) closeIdle() bool {
 		return false
 	}
 	_ = e.close() // it was only read since it was sealed
-	if e.sealed.Load() {
-		e.index.Store(nil)
-	}
 	return true
 }
 
@@ -180,6 +181,7 @@ func (e *extent) drop() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.mu.gone = true
+	e.files.forgetIndex(e)
 	if e.users.Load() < fileOpen {
 		return nil
 	}
@@ -225,11 +227,15 @@ func (e *extent) close() error {
 	return file.Close()
 }
 
-// openFiles bounds how many files of segments that are only read stay open, and have their
-// index in memory.
+// openFiles bounds how many files of segments that are only read stay open, and how much
+// memory their indexes take.
 type openFiles struct {
 	mu   sync.Mutex
 	list []*extent // opened, oldest first
+
+	indexed list.List // of the extents that have an index, oldest first
+	bytes   int64     // that those indexes take
+	most    int64     // that they may take; for tests: 0 is maxIndexes
 }
 
 // maxOpenFiles is how many stay open: more than any set of readers is in, and
@@ -250,6 +256,49 @@ func (f *openFiles) add(e *extent) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.list = append(f.list, oldest)
+	}
+}
+
+// maxIndexes is how many bytes the indexes of segments that are only read take at most: those
+// of 32 GiB of segments, of which each has 0.2 % of its size. One that is forgotten is read
+// from the seal again, which takes 100 µs with 64 MiB.
+const maxIndexes = 64 << 20
+
+// hasIndex notes that e, which takes no appends, has an index.
+func (f *openFiles) hasIndex(e *extent) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.without(e)
+	x := e.index.Load()
+	if x == nil {
+		return
+	}
+	e.indexed, e.indexSize = f.indexed.PushBack(e), x.Size()
+	f.bytes += e.indexSize
+	for f.bytes > cmp.Or(f.most, maxIndexes) && f.indexed.Len() > 1 {
+		f.forget(f.indexed.Front().Value.(*extent))
+	}
+}
+
+// forgetIndex has e have no index.
+func (f *openFiles) forgetIndex(e *extent) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.forget(e)
+}
+
+// forget is forgetIndex. Requires mu.
+func (f *openFiles) forget(e *extent) {
+	f.without(e)
+	e.index.Store(nil)
+}
+
+// without takes e out of those that are counted. Requires mu.
+func (f *openFiles) without(e *extent) {
+	if e.indexed != nil {
+		f.indexed.Remove(e.indexed)
+		f.bytes -= e.indexSize
+		e.indexed, e.indexSize = nil, 0
 	}
 }
 
@@ -349,6 +398,7 @@ func (e *extent) indexOf(again bool) (*segment.Index, error) {
 		e.sealed.Store(sealed)
 		if x != nil {
 			e.index.Store(x)
+			e.files.hasIndex(e)
 			return x, nil
 		}
 	}
@@ -357,6 +407,7 @@ func (e *extent) indexOf(again bool) (*segment.Index, error) {
 		return nil, err
 	}
 	e.index.Store(x)
+	e.files.hasIndex(e)
 	return x, nil
 }
 

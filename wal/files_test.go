@@ -13,7 +13,7 @@ import (
 )
 
 // TestReadersOfManySegmentsKeepFewFilesOpen reads a log of more segments than
-// may stay open, in this run and in the next, and counts descriptors and indexes.
+// may stay open, in this run and in the next, and counts descriptors.
 func TestReadersOfManySegmentsKeepFewFilesOpen(t *testing.T) {
 	var open, most atomic.Int64
 	fsys := vfs.Wrap(vfs.NewMem(), func(c vfs.Call, do func(int) (int, error)) (int, error) {
@@ -47,20 +47,52 @@ func TestReadersOfManySegmentsKeepFewFilesOpen(t *testing.T) {
 			}
 			require.Equal(t, segments, n)
 		}
-		for n := range LSN(segments) {
-			_, err := l.Read(n+1, nil) // which takes an index
-			require.NoError(t, err)
-		}
-		indexes := 0
-		for _, e := range *l.segments.Load() {
-			if e.index.Load() != nil {
-				indexes++
-			}
-		}
-		require.LessOrEqual(t, indexes, maxOpenFiles+10)
 		require.NoError(t, l.Close())
 		require.LessOrEqual(t, most.Load(), int64(maxOpenFiles+10))
 		require.Zero(t, open.Load())
+	}
+}
+
+// TestIndexesTakeBoundedMemory: those of this run, those read from seals, and those built
+// anew, as long as the segments are there.
+func TestIndexesTakeBoundedMemory(t *testing.T) {
+	mem := NewMemFS()
+	for run := range 3 {
+		l, err := Open("log", &Options{FS: mem, SegmentSize: MinSegmentSize})
+		require.NoError(t, err)
+		l.files.mu.Lock()
+		l.files.most = []int64{4096, 64, 64}[run]
+		l.files.mu.Unlock()
+		for n := l.LastLSN(); run == 0 && n < 100; n++ {
+			requireAppend(t, l, fmt.Sprint(n+1))
+			require.NoError(t, l.Rotate())
+		}
+		for n := l.FirstLSN(); n <= l.LastLSN(); n++ {
+			data, err := l.Read(n, nil)
+			require.NoError(t, err)
+			require.Equal(t, fmt.Sprint(n), string(data))
+		}
+		l.keep.mu.Lock()
+		for l.keep.mu.running { // seals
+			l.keep.idle.Wait()
+		}
+		l.keep.mu.Unlock()
+		l.files.mu.Lock()
+		require.LessOrEqual(t, l.files.bytes, l.files.most)
+		require.NotZero(t, l.files.indexed.Len())
+		l.files.mu.Unlock()
+		var bytes int64
+		segments := *l.segments.Load()
+		for _, e := range segments[:len(segments)-1] {
+			if x := e.index.Load(); x != nil {
+				bytes += x.Size()
+			}
+		}
+		require.LessOrEqual(t, bytes, l.files.bytes)
+		require.NoError(t, l.TruncateFront(l.FirstLSN()+10))
+		require.NoError(t, l.Close())
+		require.Zero(t, l.files.bytes)
+		require.Zero(t, l.files.indexed.Len())
 	}
 }
 

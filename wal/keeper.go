@@ -358,6 +358,7 @@ func (k *keeper) seal(l *Log, list []retired) {
 			if r.writer != nil {
 				l.files.add(r.extent)
 			}
+			l.files.hasIndex(r.extent)
 			if err != nil {
 				r.extent.suspect.Store(!vfs.IsNoSpace(err))
 				l.logger.Warn("wal: a segment stays without a seal, or with space behind it", "path", r.extent.path, "err", err)

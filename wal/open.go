@@ -218,8 +218,8 @@ func (l *Log) show(plan *recovery.Plan) {
 		ld.irregular = plan.Last.First.Irregular
 	}
 	ld.written = progress{seq: ld.written.seq, first: plan.Front.First, last: plan.Next - 1}
-	if plan.Meta != nil {
-		ld.written.meta = &plan.Meta
+	if meta := plan.Meta; meta != nil { // a pointer into the plan would keep all of it
+		ld.written.meta = &meta
 	}
 	ld.synced = ld.written
 	segments := ld.segments

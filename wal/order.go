@@ -93,8 +93,8 @@ func (l *Log) orderRecord(data []byte, waits bool) (Pending, error) {
 const largeRecord = 256 << 10
 
 // largePiece is how many bytes of it are written before they are hashed, while the disk has
-// them. With pieces of 256 KiB, hashed before they are written, a commit of 1 MiB to a file
-// that was written before takes 510 µs instead of 430.
+// them: a commit of 1 MiB to a file that was written before takes 460 µs with pieces of
+// 256 KiB, 430 with those of 1 MiB, and 510 if each of 256 KiB is hashed before it is written.
 const largePiece = 1 << 20
 
 // orderLarge is orderRecord for a caller who waits, if he is alone: nothing of the data is

@@ -120,6 +120,7 @@ func (s *scrubber) verify(e *extent, list []*extent, at int) (end int64, err err
 	end = e.end.Load()
 	sc := &s.scanner
 	sc.Start(e, e.path, e.header, end)
+	sc.SetChunk(scrubStep)
 	counted := int64(segment.HeaderSize)
 	for more := true; more; {
 		more = sc.Next() != segment.StepEnd

@@ -186,6 +186,9 @@ func (v *viewer) show(l *Log, old []*extent, plan *recovery.Plan) {
 	for at, e := range now {
 		if at < len(now)-1 {
 			e.unflip(nil) // a writer has opened the one behind it, and brought this in order
+			if n := len(old); n > 0 && e == old[n-1] {
+				l.files.forgetIndex(e) // the seal has it
+			}
 			continue
 		}
 		e.found(plan.Last)
@@ -198,8 +201,8 @@ func (v *viewer) show(l *Log, old []*extent, plan *recovery.Plan) {
 	}
 	l.segments.Store(&now)
 	l.first.Store(uint64(plan.Front.First))
-	if plan.Meta != nil {
-		l.meta.Store(&plan.Meta)
+	if meta := plan.Meta; meta != nil { // a pointer into the plan would keep all of it
+		l.meta.Store(&meta)
 	}
 	l.durable.Store(uint64(plan.Report.Durable))
 	l.last.Store(uint64(plan.Next - 1))
