@@ -33,7 +33,7 @@ const openingChunk = 4 << 10
 func ReadFirst(r io.ReaderAt, path string, h Header, size int64) (First, error) {
 	var s Scanner
 	s.Start(r, path, h, max(size, HeaderSize))
-	s.chunk, s.most = openingChunk, openingChunk
+	s.SetChunk(openingChunk)
 	if s.Next() != StepGroup {
 		return First{}, s.firstError()
 	}

@@ -36,9 +36,9 @@ type Stop struct {
 	Err  error // nil for StopLimit
 }
 
-// A Scanner reads scanChunk bytes at first unless told otherwise, and twice as many each
-// time, up to maxChunk: who goes on reads records of 4 KiB a tenth faster by larger chunks,
-// and who reads a few waits for few.
+// A Scanner that is not told how much to read at a time reads scanChunk bytes at first, and
+// from then on twice as many each time, up to maxChunk: larger chunks make long scans of
+// records of 4 KiB a tenth faster, and one that reads little should not wait for much.
 const (
 	scanChunk = 256 << 10
 	maxChunk  = 1 << 20
@@ -99,9 +99,12 @@ func (s *Scanner) StartAt(r io.ReaderAt, path string, h Header, limit, off int64
 	s.Start(r, path, h, limit)
 	s.off, s.next, s.loose = off, lsn, true
 	if chunk > 0 {
-		s.chunk, s.most = chunk, chunk
+		s.SetChunk(chunk)
 	}
 }
+
+// SetChunk has the scan read n bytes at a time.
+func (s *Scanner) SetChunk(n int64) { s.chunk, s.most = n, n }
 
 // SetLimit raises the limit. A scan that stopped at the old one, be it inside a group,
 // goes on.
@@ -337,10 +340,13 @@ func (s *Scanner) window(off, n int64) []byte {
 	if have := int64(len(s.buf)); at >= 0 && at+n <= have {
 		return s.buf[at:][:n]
 	}
+	old := s.buf
+	if at < 0 || at > int64(len(old)) { // something was skipped, and may be again
+		s.chunk = min(s.chunk, scanChunk)
+	}
 	want := min(max(n, s.chunk), s.limit-off)
 	s.chunk = min(2*s.chunk, s.most)
 	var kept int
-	old := s.buf
 	if int64(cap(s.buf)) < want {
 		s.buf = make([]byte, 0, want)
 	}

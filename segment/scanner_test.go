@@ -274,6 +274,23 @@ func TestAScanThatGoesOnReadsMoreAtATime(t *testing.T) {
 	}
 }
 
+// TestAScanThatSkipsReadsNoMoreAtATime than at first.
+func TestAScanThatSkipsReadsNoMoreAtATime(t *testing.T) {
+	s := create(t, vfs.NewMem(), header(8)).open(Pin{}, 1, "")
+	for range 6 {
+		s.group(rec(3 * scanChunk))
+	}
+	r := &sizesReader{b: s.bytes()}
+	var sc Scanner
+	sc.Start(r, "x", s.w.Header(), s.w.Off())
+	for sc.Next() != StepEnd {
+		sc.SkipGroup()
+	}
+	require.Equal(t, StopLimit, sc.Stop().Kind)
+	require.Len(t, r.sizes, 6)
+	require.LessOrEqual(t, slices.Max(r.sizes), scanChunk)
+}
+
 // sizesReader notes how much is asked for.
 type sizesReader struct {
 	b     []byte
