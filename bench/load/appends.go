@@ -6,6 +6,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -345,6 +346,9 @@ func OpenLoop(rate, size int) Workload {
 const openLoopClients = 512
 
 func openLoop(r *Running, rate, size int) (int64, int64, []*samples, error) {
+	// The runtime takes a processor away from who sleeps in the kernel after up to 10 ms: it
+	// is to be one that the log would not have.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1))
 	rng := rand.New(rand.NewPCG(r.Seed, 7))
 	arrivals := make(chan time.Time, rate) // never full: a second's worth
 	go func() {

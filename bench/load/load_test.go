@@ -27,6 +27,10 @@ func small() []Workload {
 
 func TestEveryWorkloadRuns(t *testing.T) {
 	rawSize = 1 << 20
+	limited := map[string]bool{}
+	for _, w := range small() {
+		limited[w.Name] = w.Limit != nil
+	}
 	rep, err := Run(Plan{Dir: t.TempDir(), Targets: []Target{Tidemark("tidemark", wal.Options{})}, Workloads: small(),
 		Rounds: 2, For: 10 * time.Millisecond, Seed: 1})
 	require.NoError(t, err)
@@ -34,6 +38,7 @@ func TestEveryWorkloadRuns(t *testing.T) {
 	for _, m := range rep.Measured {
 		require.Empty(t, m.Left, m.Workload)
 		require.Len(t, m.Rounds, 2)
+		require.Equal(t, limited[m.Workload], m.Rounds[0].Limit[0] > 0 && m.Rounds[1].Limit[1] > 0, m.Workload)
 		for _, r := range m.Rounds {
 			res := r.Results["tidemark"]
 			require.Positive(t, res.Records, m.Workload)

@@ -3,6 +3,7 @@ package load
 import (
 	"fmt"
 	"hash/crc32"
+	"io"
 	"math/rand/v2"
 	"time"
 )
@@ -46,11 +47,12 @@ func RawScan(dir string, total int64, size int, d time.Duration) (rate float64, 
 	for first := true; first || time.Now().Before(end); first = false {
 		var records int
 		start := time.Now()
-		for off := int64(0); off+int64(len(b)) <= total; off += int64(len(b)) {
-			if _, err := file.ReadAt(b, off); err != nil {
+		for off := int64(0); off < total; off += int64(len(b)) {
+			n, err := file.ReadAt(b, off)
+			if err != nil && err != io.EOF {
 				return 0, fmt.Errorf("raw loop: %w", err)
 			}
-			for at := 0; at < len(b); at += frame {
+			for at := 0; at+frame <= n; at += frame {
 				_ = crc32.Checksum(b[at:at+frame], table)
 				records++
 			}

@@ -234,7 +234,6 @@ func Verifying(total int64, size int) Workload {
 		Name:    fmt.Sprintf("verify, %s of %s", bytesOf(int(total)), bytesOf(size)),
 		Options: Options{Relaxed: true, Whole: true},
 		Lacks:   func(l Log) string { return lacks[Verifier](l, "does not verify all of itself when it is opened") },
-		Limit:   func(dir string, d time.Duration) (float64, error) { return RawScan(dir, total, size, d) },
 		Run: func(r *Running) (res Result, err error) {
 			records, err := fill(r, total, size)
 			if err == nil {
