@@ -351,7 +351,7 @@ func openLoop(r *Running, rate, size int) (int64, int64, []*samples, error) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1))
 	rng := rand.New(rand.NewPCG(r.Seed, 7))
 	arrivals := make(chan time.Time, rate) // never full: a second's worth
-	go func() {
+	arrive := func() {
 		defer close(arrivals)
 		start := time.Now()
 		at := time.Duration(0)
@@ -365,10 +365,13 @@ func openLoop(r *Running, rate, size int) (int64, int64, []*samples, error) {
 			}
 			arrivals <- start.Add(at)
 		}
-	}()
-	var count atomic.Int64
+	}
+	var ready, count atomic.Int64
 	all, err := clients(openLoopClients, func(c int, s *samples) error {
 		p := newPayload(r.Seed, c, size)
+		if ready.Add(1) == openLoopClients { // all are there, with their memory
+			go arrive()
+		}
 		for due := range arrivals {
 			if err := r.Log.Append(p.next(size)); err != nil {
 				return err
