@@ -160,6 +160,7 @@ func (e *extent) release() {
 	if e.users.Add(-1) == 0 { // it is gone, and this was the last user
 		e.mu.Lock()
 		defer e.mu.Unlock()
+		e.files.forgetIndex(e) // it may have got one since
 		_ = e.close()
 		close(e.mu.last)
 	}

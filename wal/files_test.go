@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
 )
 
 // TestReadersOfManySegmentsKeepFewFilesOpen reads a log of more segments than
@@ -94,6 +95,23 @@ func TestIndexesTakeBoundedMemory(t *testing.T) {
 		require.Zero(t, l.files.bytes)
 		require.Zero(t, l.files.indexed.Len())
 	}
+}
+
+// TestIndexReadWhileASegmentGoesIsNotKept: who asked for it was in time.
+func TestIndexReadWhileASegmentGoesIsNotKept(t *testing.T) {
+	l := open(t, Options{}).fill(3)
+	e := l.newExtent(1)
+	require.NoError(t, e.loadHead())
+	e.end.Store((*l.segments.Load())[0].end.Load())
+	_, err := e.acquire()
+	require.NoError(t, err)
+	require.NoError(t, e.drop())
+	e.index.Store(new(segment.Index))
+	l.files.hasIndex(e)
+	require.Equal(t, 1, l.files.indexed.Len())
+	e.release()
+	require.Zero(t, l.files.indexed.Len())
+	require.Nil(t, e.index.Load())
 }
 
 // TestRewindsAreForgottenOnTheSafeSide takes the log back more often than is
