@@ -89,8 +89,8 @@ type Plan struct {
 }
 
 // Inspect looks at the log in dir, on the operating system's file system,
-// verifies all of it, on all processors, and returns what it is, and the plan that would bring it
-// in order. It reads only, takes no lock and may run beside a writer. A log that
+// verifies all of it, by several goroutines, and returns what it is, and the plan that would
+// bring it in order. It reads only, takes no lock and may run beside a writer. A log that
 // is damaged is no error of Inspect: the report lists the damage, and
 // [Plan.Refusal] is what Open would fail with. The error is one of the file
 // system, or a [segment.VersionError].
