@@ -55,7 +55,7 @@ var restricted = map[string]string{
 	"sync":            "wal/... internal/vfs/... fuzz/... " + programs,
 	"sync/atomic":     "wal/... internal/vfs/... fuzz/... index " + programs,
 	"reflect":         "fuzz/... " + programs,
-	"unsafe":          "fuzz/... internal/vfs/*_windows.go " + programs,
+	"unsafe":          "fuzz/... internal/vfs/*_windows.go internal/vfs/aligned.go " + programs,
 	"C":               "",
 	"encoding/binary": "segment index internal/vfs fuzz/refdecoder",
 

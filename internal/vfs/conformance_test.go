@@ -31,7 +31,9 @@ func TestConformance(t *testing.T) {
 		{"Mem", "/t", mem(func(m vfs.FS) vfs.FS { return m })},
 		{"MemRoot", ".", vfs.NewMem()},
 		{"Clone", "/t", mem(func(m vfs.FS) vfs.FS { return m.(*vfs.Mem).Clone() })},
+		{"Direct", "/t", mem(func(m vfs.FS) vfs.FS { m.(*vfs.Mem).UseDirect(512); return vfs.NewTrace(m) })},
 		{"Crash", ".", vfs.NewCrash(512)},
+		{"CrashDirect", ".", func() vfs.FS { c := vfs.NewCrash(512); c.UseDirect(4096); return c }()},
 		{"CrashFrom", "/t", crashed()},
 		{"Wrap", "/t", mem(func(m vfs.FS) vfs.FS { return vfs.Wrap(m, nil) })},
 		{"Faulty", "/t", mem(func(m vfs.FS) vfs.FS { return vfs.NewFaulty(m) })},
@@ -83,6 +85,8 @@ func TestConformanceFindsFaults(t *testing.T) {
 			return n, err
 		}},
 		{"allocate", vfs.Allocate, skip},
+		{"writesync", vfs.WriteSync, skip},
+		{"writesync", vfs.WriteSync, func(c vfs.Call, do func(int) (int, error)) (int, error) { return do(-int(c.Size) / 2) }},
 		{"truncate", vfs.Truncate, skip},
 		{"truncate", vfs.Truncate, mute},
 		{"readonly", vfs.WriteAt, mute},
@@ -99,6 +103,7 @@ func TestConformanceFindsFaults(t *testing.T) {
 		{"concurrent", vfs.WriteAt, skip},
 	} {
 		m := vfs.NewMem()
+		m.UseDirect(4096)
 		require.NoError(t, m.Mkdir("/t"))
 		err := vfstest.Run(vfs.Wrap(m, func(c vfs.Call, do func(int) (int, error)) (int, error) {
 			if c.Op == tc.op {

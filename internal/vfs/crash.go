@@ -30,6 +30,9 @@ import (
 //     file is durable. Making a directory is a change of its parent.
 //   - Sync of a file keeps its content and size but none of its names, SyncDir the names
 //     but no content. What has no name after the crash is gone. Locks do not survive.
+//   - WriteSync keeps the units that it writes, and no others, nor a size. What a crash in
+//     the middle of it leaves is that of a WriteAt. If it fails, FailSync says what follows;
+//     the kernel may have gone through the page cache.
 //   - What a failed Sync ([Crash.FailSync]) covered can be read, and no later Sync
 //     makes it durable: the kernel calls the pages clean. Only what is written once more
 //     is as good as new. The kernel may drop such pages at any time ([Crash.Evict]), at
@@ -109,6 +112,9 @@ func (c *Crash) SetLimit(bytes int64) { c.mem.SetLimit(bytes) }
 
 // UseZeros is [Mem.UseZeros].
 func (c *Crash) UseZeros() { c.mem.UseZeros() }
+
+// UseDirect is [Mem.UseDirect]; align is a multiple of the unit.
+func (c *Crash) UseDirect(align int) { c.mem.UseDirect(align) }
 
 // Used is [Mem.Used].
 func (c *Crash) Used() int64 { return c.mem.Used() }

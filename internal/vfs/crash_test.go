@@ -3,8 +3,10 @@ package vfs_test
 import (
 	"errors"
 	"io/fs"
+	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -79,6 +81,47 @@ func TestUnitsAreIndependent(t *testing.T) {
 	leaves(t, c, "a=ABCDEFGH", "a=ABwxEFGH", "a=ABCDyzGH", "a=ABwxyzGH", "a=ABCDklGH", "a=ABwxklGH")
 	play(t, c, "sync a")
 	leaves(t, c, "a=ABwxklGH")
+}
+
+// TestWriteSyncKeepsItsUnits and no others, nor what else was written to them before.
+func TestWriteSyncKeepsItsUnits(t *testing.T) {
+	c := vfs.NewCrash(4)
+	c.UseDirect(4)
+	play(t, c, "create a", "write a 0 ABCDEFGHIJKL", "sync a", "syncdir .", "write a 2 wxyz", "writesync a 4 EFGH")
+	leaves(t, c, "a=ABCDEFGHIJKL", "a=ABwxEFGHIJKL")
+	play(t, c, "writesync a 0 QRSTUVWX", "sync a")
+	leaves(t, c, "a=QRSTUVWXIJKL")
+	play(t, c, "alloc a 16", "write a 11 no")
+	require.ErrorIs(t, step(c, strings.Fields("writesync a 12 MNOP")), syscall.EINVAL, "the size is not durable")
+	play(t, c, "fail a", "writesync a 8 ijkl", "sync a")
+	leaves(t, c, "a=QRSTUVWXijkl____", "a=QRSTUVWXijkl####", "a=QRSTUVWXijklo___")
+}
+
+func TestWriteSyncWantsAlignment(t *testing.T) {
+	m := vfs.NewMem()
+	f, err := m.Create("a")
+	require.NoError(t, err)
+	require.Zero(t, f.Direct())
+	require.ErrorIs(t, f.WriteSync(make([]byte, 8), 0), errors.ErrUnsupported)
+	m.UseDirect(8)
+	require.Equal(t, 8, f.Direct())
+	read, err := m.Open("a", vfs.ReadOnly)
+	require.NoError(t, err)
+	require.Zero(t, read.Direct())
+	require.NoError(t, f.Allocate(64))
+	p := vfs.Aligned(24, 8)
+	require.NoError(t, f.WriteSync(p, 40))
+	for _, bad := range []error{f.WriteSync(p[1:9], 0), f.WriteSync(p[:9], 0), f.WriteSync(p[:8], 4), f.WriteSync(p, 48), f.WriteSync(p, -8)} {
+		require.Error(t, bad)
+		require.NotErrorIs(t, bad, errors.ErrUnsupported)
+	}
+	require.NoError(t, f.Close())
+	for range 100 { // wherever they begin
+		p := vfs.Aligned(10, 4096)
+		require.Len(t, p, 10)
+		require.Equal(t, 10, cap(p))
+		require.Zero(t, reflect.ValueOf(p).Pointer()%4096)
+	}
 }
 
 func TestGarbageOnlyWhereNoDurableByte(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"syscall"
 )
 
 // crashFile is an open file of a Crash.
@@ -58,6 +59,22 @@ func (f *crashFile) Sync() (err error) {
 	f.change(func(h *history, _ *uint64) {
 		if err = f.memFile.Sync(); err == nil {
 			h.sync()
+		}
+	})
+	return err
+}
+
+// WriteSync implements [File].
+func (f *crashFile) WriteSync(p []byte, off int64) (err error) {
+	f.change(func(h *history, seq *uint64) {
+		end := off + int64(len(p))
+		if end > h.sizes[0] && f.fs.direct != 0 {
+			err = pathError("writesync", f.name, syscall.EINVAL) // the size that is durable counts
+			return
+		}
+		if err = f.memFile.WriteSync(p, off); err == nil {
+			h.noteData(off, end, true, seq)
+			h.syncData(off, end)
 		}
 	})
 	return err
@@ -190,6 +207,14 @@ func (h *history) sync() {
 		}
 	}
 	maps.DeleteFunc(h.dirty, func(_ int64, d *dirty) bool { return !d.lost })
+}
+
+// syncData makes the last content of the units from off to end the only one.
+func (h *history) syncData(off, end int64) {
+	for i := off / h.unit; i*h.unit < end; i++ {
+		h.setDurable(i, h.last(i))
+		delete(h.dirty, i)
+	}
 }
 
 // syncSize does the part of sync about the size. A lost size stays one of several,

@@ -27,7 +27,8 @@ type Fault struct {
 	After bool
 
 	// Short is the count that a failing WriteAt or ReadAt returns, at most what was
-	// asked for; a negative one is 0. That many bytes take effect, all if After.
+	// asked for; a negative one is 0. That many bytes take effect, all if After. A failing
+	// WriteSync writes so many bytes, and makes none durable, unless After.
 	Short int
 }
 
@@ -117,13 +118,15 @@ func (f *Faulty) handle(c Call, do func(int) (int, error)) (int, error) {
 		return do(int(c.Size))
 	}
 	n, short := 0, 0
-	if c.Op == WriteAt || c.Op == ReadAt {
+	if c.Op == WriteAt || c.Op == ReadAt || c.Op == WriteSync {
 		short = min(max(fault.Short, 0), int(c.Size))
 	}
 	var err error
 	switch {
 	case fault.After || c.Op == Close:
 		n, err = do(int(c.Size))
+	case short > 0 && c.Op == WriteSync:
+		_, err = do(-short)
 	case short > 0:
 		n, err = do(short)
 	}

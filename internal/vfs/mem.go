@@ -27,7 +27,8 @@ type Mem struct {
 	locks map[*inode]bool
 	open  map[*memFile]bool
 
-	zeros bool // Zero is of use
+	zeros  bool // Zero is of use
+	direct int  // see Direct; 0: no file has it
 }
 
 // memDir maps base names to files; a directory in it has a nil inode here and its
@@ -52,6 +53,11 @@ func (m *Mem) Used() int64 { return m.space.inUse() }
 // UseZeros has [File.Zero] write zeros, as if that were of use. It is called before m is
 // used, and is true of what is cloned from m.
 func (m *Mem) UseZeros() { m.zeros = true }
+
+// UseDirect has files have [File.WriteSync], and refuse with syscall.EINVAL what is not
+// aligned, or does not lie within the file. It is called before m is used, and is true of
+// what is cloned from m.
+func (m *Mem) UseDirect(align int) { m.direct = align }
 
 // Mkdir implements [FS].
 func (m *Mem) Mkdir(dir string) error {

@@ -14,7 +14,7 @@ func (m *Mem) Clone() *Mem {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	clone := NewMem()
-	clone.zeros = m.zeros
+	clone.zeros, clone.direct = m.zeros, m.direct
 	copies := map[*inode]*inode{}
 	for path, dir := range m.dirs {
 		d := maps.Clone(dir)

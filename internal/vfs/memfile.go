@@ -114,6 +114,43 @@ func (f *memFile) Zero(off, end int64) (bool, error) {
 // InPlace implements [File].
 func (f *memFile) InPlace() bool { return true }
 
+// Direct implements [File]: 0, unless [Mem.UseDirect] says something else.
+func (f *memFile) Direct() int {
+	if f.mode != ReadWrite {
+		return 0
+	}
+	return f.fs.direct
+}
+
+// WriteSync implements [File].
+func (f *memFile) WriteSync(p []byte, off int64) error {
+	if err := f.aligned(p, off); err != nil {
+		return pathError("writesync", f.name, err)
+	}
+	f.ino.mu.Lock()
+	defer f.ino.mu.Unlock()
+	if err := f.writable("writesync", off); err != nil {
+		return err
+	}
+	if off+int64(len(p)) > int64(len(f.ino.data)) {
+		return pathError("writesync", f.name, syscall.EINVAL)
+	}
+	copy(f.ino.data[off:], p)
+	return nil
+}
+
+// aligned returns an error unless p and off are aligned for WriteSync.
+func (f *memFile) aligned(p []byte, off int64) error {
+	align := f.fs.direct
+	switch {
+	case align == 0:
+		return errors.ErrUnsupported
+	case misaligned(p, align) != 0, len(p)%align != 0, off%int64(align) != 0:
+		return syscall.EINVAL
+	}
+	return nil
+}
+
 // Truncate implements [File].
 func (f *memFile) Truncate(size int64) error {
 	f.ino.mu.Lock()

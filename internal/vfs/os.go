@@ -1,6 +1,7 @@
 package vfs
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -18,6 +19,7 @@ const (
 //
 // On Linux Sync is fdatasync, and Allocate is fallocate, behind which Zero is of use on ext4
 // and XFS, which write in place; where the file system has no fallocate, zeros are written.
+// WriteSync is a write with O_DIRECT and O_DSYNC there, and is nowhere else.
 // Other systems use what os.File.Sync does (F_FULLFSYNC on Darwin, FlushFileBuffers on
 // Windows) and write zeros. Lock is flock on Unix and LockFileEx on Windows, on other systems
 // it fails with errors.ErrUnsupported. SyncDir is fsync of the directory; on Windows, which
@@ -79,7 +81,8 @@ type osFile struct {
 	raw  syscall.RawConn // keeps the descriptor from being closed under a call
 	data dataSync
 
-	zeroed bool // Allocate wrote zeros, as there was no other way
+	zeroed bool     // Allocate wrote zeros, as there was no other way
+	direct *os.File // the same file, for WriteSync; nil: it has none
 }
 
 func newOSFile(f *os.File, err error) (File, error) {
@@ -104,6 +107,27 @@ func (f *osFile) Stat() (Info, error) {
 		return Info{}, err
 	}
 	return Info{Size: fi.Size(), Links: links}, nil
+}
+
+// WriteSync implements [File].
+func (f *osFile) WriteSync(p []byte, off int64) error {
+	if f.direct == nil {
+		return &fs.PathError{Op: "writesync", Path: f.Name(), Err: errors.ErrUnsupported}
+	}
+	_, err := f.direct.WriteAt(p, off)
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return &fs.PathError{Op: "writesync", Path: f.Name(), Err: path.Err}
+	}
+	return err
+}
+
+// Close implements [File].
+func (f *osFile) Close() error {
+	err := f.File.Close()
+	if f.direct != nil {
+		err = errors.Join(err, f.direct.Close())
+	}
+	return err
 }
 
 func (f *osFile) Allocate(size int64) error {

@@ -10,6 +10,7 @@ import (
 	"unsafe"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestAllocateReservesBlocks(t *testing.T) {
@@ -88,6 +89,40 @@ func unwrittenExtents(t *testing.T, f *osFile) (n int, known bool) {
 		}
 	}
 	return n, true
+}
+
+// TestDirectGoesPastThePageCache shows the flags of what WriteSync writes through.
+func TestDirectGoesPastThePageCache(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	file, err := OS().Create(name)
+	require.NoError(t, err)
+	f := file.(*osFile)
+	if !f.marksExtents() {
+		require.Zero(t, f.Direct())
+		t.Skip("the directory for temporary files is neither on ext4 nor on XFS")
+	}
+	require.Zero(t, f.Direct(), "it has no block that could be read")
+	require.NoError(t, f.Allocate(3*directAlign))
+	require.NoError(t, os.Rename(name, name+"2"))
+	require.Equal(t, directAlign, f.Direct())
+	flags, err := unix.FcntlInt(f.direct.Fd(), unix.F_GETFL, 0)
+	require.NoError(t, err)
+	require.Equal(t, unix.O_DIRECT|unix.O_DSYNC, flags&(unix.O_DIRECT|unix.O_DSYNC))
+	p := Aligned(directAlign, directAlign)
+	copy(p, "abc")
+	require.NoError(t, f.WriteSync(p, directAlign))
+	got, err := os.ReadFile(name + "2")
+	require.NoError(t, err)
+	require.Equal(t, string(make([]byte, directAlign))+string(p)+string(make([]byte, directAlign)), string(got))
+
+	read, err := OS().Open(name+"2", ReadOnly)
+	require.NoError(t, err)
+	require.Zero(t, read.Direct(), "it cannot be written")
+	require.NoError(t, read.Close())
+	require.NoError(t, f.direct.Close())
+	err = f.WriteSync(p, 0)
+	require.ErrorIs(t, err, os.ErrClosed)
+	require.ErrorContains(t, err, name+": ")
 }
 
 func TestZerosFallbackKeepsWhatIsThere(t *testing.T) {

@@ -8,6 +8,9 @@ func (f *osFile) allocate(old, size int64) error { return f.writeZeros(old, size
 // Zero does nothing: allocate wrote zeros.
 func (f *osFile) Zero(int64, int64) (bool, error) { return false, nil }
 
+// Direct is 0: other systems have no such call, or none that was measured.
+func (f *osFile) Direct() int { return 0 }
+
 // InPlace is false: APFS writes elsewhere, and of the others nothing was measured.
 func (f *osFile) InPlace() bool { return false }
 

@@ -17,6 +17,7 @@ import (
 // separated by spaces:
 //
 //	create a      write a 0 text      alloc a 8      trunc a 2      sync a
+//	writesync a 0 text
 //	rename a b    remove a            link a b       mkdir d        syncdir d
 //	lock a        fail a (a sync that fails)       revert a (so does this one)
 //	evict a 4 0   (of the unit at 4 the disk has what it had before, or the n-th since)
@@ -51,6 +52,12 @@ func step(c *vfs.Crash, w []string) error {
 		return with(func(f vfs.File) error { return f.Allocate(num(2)) })
 	case "trunc":
 		return with(func(f vfs.File) error { return f.Truncate(num(2)) })
+	case "writesync":
+		return with(func(f vfs.File) error {
+			p := vfs.Aligned(len(w[3]), f.Direct())
+			copy(p, w[3])
+			return f.WriteSync(p, num(2))
+		})
 	case "sync":
 		return with(func(f vfs.File) error { return f.Sync() })
 	case "rename":

@@ -74,7 +74,7 @@ func (t *Trace) handle(c Call, do func(int) (int, error)) (int, error) {
 	}
 	fmt.Fprintf(&t.lines, "%v %s", c.Op, filepath.Base(c.Name))
 	switch c.Op {
-	case ReadAt, WriteAt:
+	case ReadAt, WriteAt, WriteSync:
 		fmt.Fprintf(&t.lines, " %d+%d", c.Off, c.Size)
 	case Allocate, Truncate:
 		fmt.Fprintf(&t.lines, " %d", c.Size)

@@ -9,7 +9,8 @@
 //
 // # Durability
 //
-// A file's bytes and size are durable after [File.Sync]. A name is durable after
+// A file's bytes and size are durable after [File.Sync], and bytes of it after
+// [File.WriteSync] of them. A name is durable after
 // [FS.SyncDir] of the directory that holds it. Neither does the work of the other,
 // and nothing is promised about the order in which anything else becomes durable.
 //
@@ -115,6 +116,18 @@ type File interface {
 	// alone. It waits until the disk has them, which is not to say that they are durable.
 	// Where that is no use it does nothing and returns false.
 	Zero(off, end int64) (bool, error)
+
+	// Direct has WriteSync ready, if the file has that, and returns the number of bytes of
+	// which its memory, offset and size are multiples, a power of two; or 0, as always of a
+	// file opened ReadOnly. It is called before anybody else uses the file.
+	Direct() int
+
+	// WriteSync writes p at off, past what the system keeps of files in memory, and returns
+	// once those bytes are durable: they alone, and nothing else that was written before.
+	// p is aligned as Direct says, as [Aligned] memory is, and the file, as it was last
+	// synced, reaches as far as p. After an error nothing is known of those bytes; WriteAt
+	// and Sync would prove nothing of them either.
+	WriteSync(p []byte, off int64) error
 
 	// InPlace reports whether what is written over bytes of the file goes where they are,
 	// and so takes no space, and changes nothing but data. It is false where that is not

@@ -24,6 +24,7 @@ const (
 	WriteAt
 	Allocate
 	Zero
+	WriteSync
 	Truncate
 	Sync
 	Stat
@@ -34,7 +35,7 @@ const (
 
 var opNames = [opCount]string{
 	"mkdir", "list", "create", "open", "rename", "remove", "link", "syncdir", "lock",
-	"read", "write", "allocate", "zero", "truncate", "sync", "stat", "close",
+	"read", "write", "allocate", "zero", "writesync", "truncate", "sync", "stat", "close",
 }
 
 // String returns the name in lower case, "read" and "write" for ReadAt and WriteAt.
@@ -50,7 +51,7 @@ func (op Op) String() string {
 // changes nothing that can be read.
 func (op Op) Mutates() bool {
 	switch op {
-	case Mkdir, Create, Rename, Remove, Link, SyncDir, WriteAt, Allocate, Truncate, Sync:
+	case Mkdir, Create, Rename, Remove, Link, SyncDir, WriteAt, Allocate, WriteSync, Truncate, Sync:
 		return true
 	}
 	return false
@@ -61,14 +62,16 @@ type Call struct {
 	Op   Op
 	Name string // the path; for a File its present one, if renamed through this FS
 	To   string // the second path of Rename and Link
-	Off  int64  // of ReadAt, WriteAt and Zero
+	Off  int64  // of ReadAt, WriteAt, Zero and WriteSync
 	Size int64  // bytes to read, write or zero; the size for Allocate and Truncate
 }
 
 // Handler is called in place of a method and decides on its result. It may perform the
 // call, before or after anything else, by calling do, at most once and before it
 // returns. For ReadAt and WriteAt do reads or writes the first n bytes, and both ints
-// are how many were; for others n is ignored and the ints are 0.
+// are how many were; for others n is ignored and the ints are 0. For WriteSync a negative n
+// has the first -n bytes written as by WriteAt, and none of them durable: that is what is in
+// the middle of it, and do may be called a second time behind it.
 //
 // If the Handler returns an error, that is the method's, even if do succeeded: what was
 // opened or locked is then closed. For Create, Open, List, Lock and Stat it must call
@@ -261,6 +264,18 @@ func (f *wrapFile) Zero(off, end int64) (use bool, err error) {
 		return err
 	})
 	return use, err
+}
+
+func (f *wrapFile) Direct() int { return f.base.Direct() }
+
+func (f *wrapFile) WriteSync(p []byte, off int64) error {
+	_, err := f.w.h(f.about(WriteSync, off, int64(len(p))), func(n int) (int, error) {
+		if n < 0 {
+			return f.base.WriteAt(p[:-n], off)
+		}
+		return 0, f.base.WriteSync(p, off)
+	})
+	return err
 }
 
 func (f *wrapFile) InPlace() bool { return f.base.InPlace() }

@@ -12,6 +12,13 @@ import (
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 )
 
+// direct returns a file system with WriteSync, of anything.
+func direct() *vfs.Mem {
+	m := vfs.NewMem()
+	m.UseDirect(1)
+	return m
+}
+
 // session does a bit of everything that changes something, up to the first error.
 func session(fsys vfs.FS) (err error) {
 	do := func(fn func() error) {
@@ -30,6 +37,7 @@ func session(fsys vfs.FS) (err error) {
 	do(func() error { return fsys.SyncDir("log") })
 	do(func() error { _, err := f.WriteAt([]byte("ABCDEFGH"), 0); return err })
 	do(func() error { return f.Sync() })
+	do(func() error { return f.WriteSync([]byte("GH"), 6) })
 	do(func() error { return f.Truncate(4) })
 	do(func() error { return fsys.Link("log/1.seg", "log/2") })
 	do(func() error { return fsys.Remove("log/1.seg") })
@@ -44,6 +52,7 @@ rename 1.tmp 1.seg
 syncdir log
 write 1.seg 0+8
 sync 1.seg
+writesync 1.seg 6+2
 truncate 1.seg 4
 link 1.seg 2
 remove 1.seg
@@ -52,7 +61,7 @@ close 1.seg
 `
 
 func TestTraceIsGolden(t *testing.T) {
-	tr := vfs.NewTrace(vfs.NewMem())
+	tr := vfs.NewTrace(direct())
 	require.NoError(t, session(tr))
 	require.Equal(t, sessionTrace, tr.Take())
 	require.Empty(t, tr.Take())
@@ -121,13 +130,13 @@ func TestOpenFilesFollowTheirName(t *testing.T) {
 
 func TestEachCallCanFail(t *testing.T) {
 	cause := errors.New("cause")
-	count := vfs.NewFaulty(vfs.NewMem())
+	count := vfs.NewFaulty(direct())
 	require.NoError(t, session(count))
-	require.Equal(t, 12, count.Calls())
+	require.Equal(t, 13, count.Calls())
 	require.Zero(t, count.Hits())
 	lines := strings.SplitAfter(sessionTrace, "\n")
 	for at := range count.Calls() {
-		tr := vfs.NewTrace(vfs.NewMem())
+		tr := vfs.NewTrace(direct())
 		f := vfs.NewFaulty(tr)
 		f.Set(vfs.Fault{At: at, Err: cause})
 		err := session(f)
@@ -150,7 +159,7 @@ func TestEachCallCanFail(t *testing.T) {
 // faulty returns a file system with a file a, and a trace below the faults.
 func faulty(t *testing.T, fault vfs.Fault) (*vfs.Faulty, *vfs.Trace, vfs.File) {
 	t.Helper()
-	tr := vfs.NewTrace(vfs.NewMem())
+	tr := vfs.NewTrace(direct())
 	f := vfs.NewFaulty(tr)
 	file, err := f.Create("a")
 	require.NoError(t, err)
@@ -233,6 +242,17 @@ func TestFaultShortensWrites(t *testing.T) {
 	require.Equal(t, 2, n)
 }
 
+func TestFaultInWriteSync(t *testing.T) {
+	_, tr, file := faulty(t, vfs.Fault{Match: func(c vfs.Call) bool { return c.Op == vfs.WriteSync }, Short: 3})
+	require.NoError(t, file.Allocate(8))
+	tr.Take()
+	require.ErrorIs(t, file.WriteSync([]byte("ABCDE"), 1), syscall.EIO)
+	require.Equal(t, "write a 1+3\n", tr.Take(), "none of it is durable")
+	require.NoError(t, file.WriteSync([]byte("KL"), 1))
+	require.Equal(t, "writesync a 1+2\n", tr.Take())
+	require.Equal(t, "a=_KLC____", show(t, tr, "."))
+}
+
 func TestFaultsAreDecidedCallByCall(t *testing.T) {
 	f, tr, file := faulty(t, vfs.Fault{})
 	f.Decide(func(c vfs.Call) (vfs.Fault, bool) {
@@ -284,6 +304,6 @@ func TestOps(t *testing.T) {
 			mutate += op.String() + " "
 		}
 	}
-	require.Equal(t, "mkdir create rename remove link syncdir write allocate truncate sync ", mutate)
+	require.Equal(t, "mkdir create rename remove link syncdir write allocate writesync truncate sync ", mutate)
 	require.Equal(t, "unknown", (vfs.Close + 1).String())
 }

@@ -145,6 +145,36 @@ func allocate(s *suite) {
 	s.ok(f.Close())
 }
 
+func writeSync(s *suite) {
+	const size = 16 << 10
+	f := s.create("f", "")
+	s.ok(f.Allocate(size))
+	s.ok(f.Sync())
+	align := f.Direct()
+	if align == 0 {
+		s.is(f.WriteSync(make([]byte, 8), 0), errors.ErrUnsupported)
+		s.ok(f.Close())
+		return
+	}
+	s.that(align > 0 && align <= size/4 && align&(align-1) == 0, "alignment %d", align)
+	s.that(f.Direct() == align, "another alignment the second time")
+	a, n := int64(align), 2*align
+	p := vfs.Aligned(n, align)
+	s.that(len(p) == n, "Aligned returned %d bytes, want %d", len(p), n)
+	for _, fill := range "xyz" { // over what is in memory, as it was read and written before
+		for j := range p {
+			p[j] = byte(fill)
+		}
+		s.write(f, "ab", a-1)
+		s.ok(f.WriteSync(p, a))
+		s.holds(f, strings.Repeat("\x00", align-1)+"a"+string(p)+strings.Repeat("\x00", size-3*align))
+		s.write(f, "c", 3*a-1)
+		s.holds(f, strings.Repeat("\x00", align-1)+"a"+string(p[1:])+"c"+strings.Repeat("\x00", size-3*align))
+	}
+	s.ok(f.Close())
+	s.is(f.WriteSync(p, 0), fs.ErrClosed)
+}
+
 func truncate(s *suite) {
 	f := s.create("f", "0123456789")
 	s.ok(f.Truncate(4))

@@ -34,6 +34,7 @@ var groups = []struct {
 	{"errors", errorsNamePaths},
 	{"readwrite", readWrite},
 	{"allocate", allocate},
+	{"writesync", writeSync},
 	{"truncate", truncate},
 	{"readonly", readOnly},
 	{"rename", rename},
