@@ -123,6 +123,7 @@ func TestRestOfAReusedFile(t *testing.T) {
 	for _, unit := range []int64{8, 512, 4096} {
 		random := rand.New(rand.NewPCG(uint64(unit), 3))
 		fsys, spare := aside(t, 256<<10)
+		fsys.UseDirect(512)
 		w, err := Reuse(fsys, "log", spare, header(unit), 256<<10, nil)
 		require.NoError(t, err)
 		clean := func(what string) {
@@ -136,13 +137,16 @@ func TestRestOfAReusedFile(t *testing.T) {
 		s.open(Pin{}, 1, "m", rec(100))
 		clean("open")
 		for w.Off() < 240<<10 {
-			switch size := random.IntN(6000); random.IntN(3) {
+			switch size := random.IntN(6000); random.IntN(4) {
 			case 0:
 				s.group(rec(size), rec(0))
 				clean("group")
 			case 1:
 				s.mark()
 				clean("mark")
+			case 2:
+				s.sync().writeSync(512, rec(size), rec(0))
+				clean("write and sync")
 			default:
 				require.NoError(t, w.WriteRecord(make([]byte, size+8), 1000))
 				clean("record")

@@ -126,6 +126,28 @@ func (s *seg) group(items ...item) *seg {
 	return s.note(off, lsn, items...)
 }
 
+// writeSync writes a group durably, of which the memory is aligned to block.
+func (s *seg) writeSync(block int, items ...item) *seg {
+	s.Helper()
+	off, lsn := s.w.Off(), s.w.Next()
+	require.NoError(s, s.tryWriteSync(block, items...))
+	return s.note(off, lsn, items...)
+}
+
+func (s *seg) tryWriteSync(block int, items ...item) error {
+	s.Helper()
+	drafts := s.drafts(s.w.Next(), items)
+	from, to, ok := s.w.SyncSpan(len(drafts), int64(block))
+	require.True(s, ok)
+	image := vfs.Aligned(int(to-from), block)
+	for i := range image {
+		image[i] = 0xee
+	}
+	_, err := s.w.File().ReadAt(image[:s.w.Off()-from], from)
+	require.NoError(s, err)
+	return s.w.WriteSync(drafts, image, from)
+}
+
 // kind writes a group as the Writer never does.
 func (s *seg) kind(g Group, items ...item) *seg {
 	s.Helper()

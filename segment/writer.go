@@ -139,6 +139,32 @@ func (w *Writer) Write(drafts []byte) error {
 	return err
 }
 
+// SyncSpan returns from where to where in the file [Writer.WriteSync] of n bytes of drafts
+// writes: from and to are multiples of block, as the file's Direct has it, and have the group
+// between them, and the zeros that are written with it. It is not ok if something before the
+// group is not durable, or the size that the file had when it was made ends before to.
+func (w *Writer) SyncSpan(n int, block int64) (from, to int64, ok bool) {
+	end := align(w.off+int64(n), w.head.Unit)
+	from, to = w.off/block*block, align(w.restBehind(end), block)
+	return from, to, w.synced == w.off && to <= w.head.Size
+}
+
+// WriteSync is [Writer.Write] and [Writer.Sync] in one call, past the page cache. image is
+// aligned memory for the bytes of [Writer.SyncSpan], which begins at from; those before the
+// group are there already, as they are in the file. The error is a [SyncError].
+func (w *Writer) WriteSync(drafts, image []byte, from int64) error {
+	g := Group{Kind: KindGroup}
+	next := w.finishGroup(&g, drafts, nil, 0)
+	group := image[w.off-from:]
+	clear(group[copy(group, drafts):])
+	if err := w.file.WriteSync(image, from); err != nil {
+		return syncError(err)
+	}
+	w.wrote(&g, next, from+int64(len(image)))
+	w.synced, w.used = w.off, true
+	return nil
+}
+
 // WriteRecord is Write of one record, which is not copied. The file gets it in pieces of
 // piece bytes or more, each hashed while the disk has it, and the page in which it begins at
 // last: that has the headers, which say what all of it hashes to.
@@ -238,16 +264,8 @@ func (w *Writer) fits(length int64) error {
 // the header, and those in tail, and writes it at off. The last have bytes of the
 // data of the last frame are in the file.
 func (w *Writer) write(g Group, head, tail []byte, have int64) error {
-	g.Base, g.Durable, g.Chain = w.next, w.synced, w.chain
 	end := w.off + int64(len(head)) + int64(len(tail))
-	g.Length = align(end+have, w.head.Unit) - w.off
-	w.sums.Reset()
-	w.marks = w.marks[:0]
-	next := w.finish(&g, head[GroupHeaderSize:], w.off+GroupHeaderSize, w.next)
-	next = w.finish(&g, tail, w.off+int64(len(head)), next)
-	g.Body = w.sums.Sum64()
-	g.encode(head, w.head.Salt, w.off)
-
+	next := w.finishGroup(&g, head, tail, have)
 	if err := w.fits(g.Length); err != nil {
 		return err
 	}
@@ -267,14 +285,34 @@ func (w *Writer) write(g Group, head, tail []byte, have int64) error {
 	if err := w.writeAt(behind, end); err != nil {
 		return err
 	}
+	w.wrote(&g, next, restEnd)
+	return nil
+}
+
+// finishGroup finishes the group g, as write has it, and returns the LSN behind it.
+func (w *Writer) finishGroup(g *Group, head, tail []byte, have int64) (next LSN) {
+	g.Base, g.Durable, g.Chain = w.next, w.synced, w.chain
+	end := w.off + int64(len(head)) + int64(len(tail))
+	g.Length = align(end+have, w.head.Unit) - w.off
+	w.sums.Reset()
+	w.marks = w.marks[:0]
+	next = w.finish(g, head[GroupHeaderSize:], w.off+GroupHeaderSize, w.next)
+	next = w.finish(g, tail, w.off+int64(len(head)), next)
+	g.Body = w.sums.Sum64()
+	g.encode(head, w.head.Salt, w.off)
+	return next
+}
+
+// wrote notes that the group g, which was finished, is in the file, and zeros behind it up
+// to rest.
+func (w *Writer) wrote(g *Group, next LSN, rest int64) {
 	for _, m := range w.marks {
 		w.index.Add(m.ordinal, m.off)
 		w.indexed = m.off
 	}
 	w.off += g.Length
-	w.rest = max(w.rest, restEnd)
+	w.rest = max(w.rest, rest)
 	w.chain, w.next = g.Sum, next
-	return nil
 }
 
 // RestRoom is how much capacity behind the drafts given to [Writer.Write] lets a group be

@@ -175,6 +175,73 @@ func TestFailedWriteChangesNothing(t *testing.T) {
 	}
 }
 
+// TestWriteSyncIsWriteAndSync in one call, of what groups have written and of nothing else.
+func TestWriteSyncIsWriteAndSync(t *testing.T) {
+	for _, unit := range []int64{8, 4096} {
+		for _, block := range []int{512, 4096} {
+			mem := vfs.NewMem()
+			mem.UseDirect(block)
+			trace := vfs.NewTrace(mem)
+			require.NoError(t, trace.Mkdir("log"))
+			w, err := Create(trace, "log", header(unit), 128<<10, nil)
+			require.NoError(t, err)
+			a, b := &seg{TB: t, w: w}, create(t, vfs.NewMem(), header(unit))
+			for _, s := range []*seg{a, b} {
+				s.open(Pin{}, 1, "m", rec(100))
+			}
+			_, _, ok := w.SyncSpan(100, int64(block))
+			require.False(t, ok, "the opening is not durable")
+			a.sync()
+			b.sync()
+			for i, size := range []int{0, 1, 300, 4096 - 80, 4096, 10_000, 512 - 80, 7, 8 << 10} {
+				if i%3 == 2 {
+					a.mark().sync()
+					b.mark().sync()
+				}
+				trace.Take()
+				off := w.Off()
+				a.writeSync(block, rec(size), rec(3))
+				b.group(rec(size), rec(3)).sync()
+				require.Regexp(t, fmt.Sprintf(`^writesync 0000000000000002.seg %d\+\d+\n$`, off/int64(block)*int64(block)), trace.Take())
+				require.Equal(t, b.w.state(), w.state())
+				require.Equal(t, w.Off(), w.Synced())
+				require.False(t, w.Empty())
+				whole := a.bytes()
+				require.True(t, bytes.Equal(b.bytes()[HeaderSize:w.Off()], whole[HeaderSize:w.Off()]), "%d bytes at %d", size, off)
+				require.Zero(t, bytes.Trim(whole[w.Off():], "\x00"))
+			}
+			free := int(128<<10-w.Off())/block*block - GroupHeaderSize
+			_, to, ok := w.SyncSpan(free, int64(block))
+			require.True(t, ok)
+			require.LessOrEqual(t, to, int64(128<<10))
+			_, _, ok = w.SyncSpan(free+2*block, int64(block))
+			require.False(t, ok, "it ends behind the file")
+		}
+	}
+}
+
+// TestFailedWriteSyncChangesNothing, and says that it was a sync.
+func TestFailedWriteSyncChangesNothing(t *testing.T) {
+	for _, fault := range []vfs.Fault{{}, {Short: 100}, {Short: 1 << 20}, {After: true}} {
+		mem := vfs.NewMem()
+		mem.UseDirect(512)
+		faulty := vfs.NewFaulty(mem)
+		require.NoError(t, faulty.Mkdir("log"))
+		w, err := Create(faulty, "log", header(512), 64<<10, nil)
+		require.NoError(t, err)
+		s := &seg{TB: t, w: w}
+		s.open(Pin{}, 1, "m").sync()
+		before := w.state()
+		fault.Match = isChange
+		faulty.Set(fault)
+		err = s.tryWriteSync(512, rec(800))
+		require.ErrorIs(t, err, syscall.EIO)
+		require.ErrorAs(t, err, new(*SyncError))
+		require.Equal(t, before, w.state(), "%+v", fault)
+		require.True(t, w.Empty())
+	}
+}
+
 // TestCutTakesBackAFailedGroup writes a part of a group, cuts, and looks at each
 // state that a crash then can leave: the groups before are whole, and nothing of
 // the failed one is there.
