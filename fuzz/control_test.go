@@ -64,6 +64,10 @@ func TestOracleSeesASyncThatDoesNothing(t *testing.T) {
 	require.Positive(t, complaints(t, skip(vfs.Sync), nil))
 }
 
+func TestOracleSeesAWriteSyncThatOnlyWrites(t *testing.T) {
+	require.Positive(t, complaints(t, skip(vfs.WriteSync), func(s *Script) { s.Options.Direct = true }))
+}
+
 func TestOracleSeesASyncDirThatDoesNothing(t *testing.T) {
 	require.Positive(t, complaints(t, skip(vfs.SyncDir), nil))
 }

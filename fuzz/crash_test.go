@@ -18,6 +18,7 @@ import (
 	"github.com/seed3918b8df/tidemark/internal/scale"
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 	"github.com/seed3918b8df/tidemark/segment"
+	"github.com/seed3918b8df/tidemark/wal"
 )
 
 // lockedReader makes a reader safe for concurrent use.
@@ -172,6 +173,36 @@ func TestFilesThatAreUsedAgainSurviveEveryCrash(t *testing.T) {
 	e.report(t)
 	e.reaches(t, "@F", "@G", "@H", "@I", "@O")
 	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 100, 500, 5_000, 30_000))
+}
+
+// TestDirectWritesSurviveEveryCrash is about groups that one call writes and makes durable,
+// with the bytes of the block before them; crashes in the middle of it are among them.
+func TestDirectWritesSurviveEveryCrash(t *testing.T) {
+	seedRandom(t, 1)
+	e := newEnumeration(scale.Pick(t, 6, 12, 48, 600))
+	for i, s := range DirectScripts(scale.Pick(t, 0, 0, 60, 1_000)) {
+		if i%scale.Pick(t, 24, 6, 1, 1) == 0 {
+			e.run(t, s)
+		}
+	}
+	images := scale.Pick(t, []int{0, 8}, []int{0, 64, 8}, []int{0, 1 << 12, 1 << 10, 24}, []int{0, 1 << 15, 1 << 14, 1 << 11, 96})
+	for length, images := range images {
+		for i, s := range Settings() {
+			if s.Options.Sync != wal.SyncAlways || i > 1 && length > 2 {
+				continue
+			}
+			s.Options.Direct, s.Ops = true, "a" // the first group of a segment is written otherwise
+			e.perPoint = max(1, images)
+			for s := range (Round{Like: s, Length: length, Images: images}).Scripts(0, 1) {
+				e.run(t, s)
+			}
+		}
+	}
+	e.check()
+	e.report(t)
+	e.reaches(t, "@F", "@G", "@H", "@I", "@O")
+	require.GreaterOrEqual(t, e.byCall["writesync"], scale.Pick(t, 50, 700, 10_000, 100_000))
+	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 300, 3_000, 50_000, 500_000))
 }
 
 // reused returns how many segments of the log are in files that were segments before.

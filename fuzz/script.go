@@ -50,7 +50,7 @@ type Point struct {
 	State  *vfs.State
 	Bounds Bounds
 	Op     byte   // the operation of the script under way; 0 is Open
-	After  vfs.Op // the call that was the last one
+	After  vfs.Op // the call that was the last one; a WriteSync may not be over
 	Number int    // of the call, from 0
 }
 
@@ -81,6 +81,9 @@ type Run struct {
 
 // NewRun prepares the execution of s on the disk, on which the log is as h says.
 func NewRun(s Script, disk *vfs.Crash, h *History) *Run {
+	if s.Options.Direct {
+		disk.UseDirect(s.Unit)
+	}
 	return &Run{Script: s, Disk: disk, History: h, payload: rand.New(rand.NewPCG(s.Seed, 1))}
 }
 
@@ -208,17 +211,29 @@ func (r *Run) handler(process int, inner vfs.Handler) vfs.Handler {
 			return 0, fs.ErrClosed
 		}
 		r.flush()
-		n, err := r.call(c, do, inner)
-		if r.op >= r.Script.From && !r.off {
-			r.pending = &Point{State: r.Disk.State(), Op: r.letter(), After: c.Op, Number: r.calls}
+		if c.Op == vfs.WriteSync { // a crash in the middle of it: all is written, and nothing durable
+			if _, err := do(-int(c.Size)); err != nil {
+				return 0, err
+			}
+			r.point(c.Op)
+			r.flush()
 		}
+		n, err := r.call(c, do, inner)
+		r.point(c.Op)
 		return n, err
+	}
+}
+
+// point begins a point, after the call or in it. Requires mu.
+func (r *Run) point(call vfs.Op) {
+	if r.op >= r.Script.From && !r.off {
+		r.pending = &Point{State: r.Disk.State(), Op: r.letter(), After: call, Number: r.calls}
 	}
 }
 
 // call does what the call says, or what the script wants instead. Requires mu.
 func (r *Run) call(c vfs.Call, do func(int) (int, error), inner vfs.Handler) (int, error) {
-	if takes := r.takes; takes > 0 && c.Op == vfs.WriteAt && int(c.Size) > takes && c.Off >= segment.HeaderSize {
+	if takes := r.takes; takes > 0 && c.Op == vfs.WriteAt && int(c.Size) > takes && c.Off >= segment.HeaderSize && strings.HasSuffix(c.Name, segment.Ext) {
 		r.takes = 0
 		n, err := do(takes)
 		return n, errors.Join(err, syscall.ENOSPC)
@@ -237,7 +252,7 @@ func pass(d time.Duration) { time.Sleep(d) }
 func (r *Run) duration(c vfs.Call) time.Duration {
 	d := 10 * time.Microsecond
 	switch {
-	case c.Op == vfs.Sync || c.Op == vfs.SyncDir:
+	case c.Op == vfs.Sync || c.Op == vfs.SyncDir || c.Op == vfs.WriteSync:
 		d = 100 * time.Microsecond
 	case c.Op == vfs.Remove || c.Op == vfs.Truncate || strings.HasSuffix(c.Name, ".tmp"):
 		if d = 40 * time.Microsecond; r.Script.Lazy {

@@ -3,6 +3,7 @@ package fuzz
 import (
 	"iter"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/seed3918b8df/tidemark/wal"
@@ -29,7 +30,7 @@ const (
 // of them, spread evenly over all. A crash is looked at in the last operation of each
 // only: the operations before that are a shorter sequence, which runs the same way.
 type Round struct {
-	Like   Script // what the scripts have in common
+	Like   Script // what the scripts have in common, and begin with
 	Length int
 	Count  int // of scripts, at most; 0: all there are
 	Images int // of a point, at most
@@ -55,7 +56,7 @@ func (r Round) Scripts(part, parts int) iter.Seq[Script] {
 		}
 		for i := part; i < count; i += parts {
 			s := r.Like
-			s.Ops, s.From = sequence(i*step+i%step, r.Length), r.Length
+			s.Ops, s.From = r.Like.Ops+sequence(i*step+i%step, r.Length), len(r.Like.Ops)+r.Length
 			if !yield(s) {
 				return
 			}
@@ -156,6 +157,18 @@ func ReuseScripts() (list []Script) {
 		}
 		s.Options.SegmentSize = 16 << 10
 		list = append(list, s)
+	}
+	return list
+}
+
+// DirectScripts returns scripts of logs that write past the page cache: those of the other
+// lists that append durably, and as many longer ones as are asked for.
+func DirectScripts(long int) (list []Script) {
+	for _, s := range slices.Concat(ReuseScripts(), LargeScripts(), Scripts(long)) {
+		if s.Options.Sync == wal.SyncAlways {
+			s.Options.Direct = true
+			list = append(list, s)
+		}
 	}
 	return list
 }

@@ -132,6 +132,7 @@ func TestRestOfAReusedFile(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, Claims{Zero: true, Used: w.Off()}, c, "unit %d, %s, end %d", unit, what, w.Off())
 		}
+		w.UseDirect()
 		clean("ready")
 		s := &seg{TB: t, w: w}
 		s.open(Pin{}, 1, "m", rec(100))
@@ -145,7 +146,7 @@ func TestRestOfAReusedFile(t *testing.T) {
 				s.mark()
 				clean("mark")
 			case 2:
-				s.sync().writeSync(512, rec(size), rec(0))
+				s.sync().writeSync(rec(size), rec(0))
 				clean("write and sync")
 			default:
 				require.NoError(t, w.WriteRecord(make([]byte, size+8), 1000))

@@ -126,20 +126,20 @@ func (s *seg) group(items ...item) *seg {
 	return s.note(off, lsn, items...)
 }
 
-// writeSync writes a group durably, of which the memory is aligned to block.
-func (s *seg) writeSync(block int, items ...item) *seg {
+// writeSync writes a group durably, past the page cache.
+func (s *seg) writeSync(items ...item) *seg {
 	s.Helper()
 	off, lsn := s.w.Off(), s.w.Next()
-	require.NoError(s, s.tryWriteSync(block, items...))
+	require.NoError(s, s.tryWriteSync(items...))
 	return s.note(off, lsn, items...)
 }
 
-func (s *seg) tryWriteSync(block int, items ...item) error {
+func (s *seg) tryWriteSync(items ...item) error {
 	s.Helper()
 	drafts := s.drafts(s.w.Next(), items)
-	from, to, ok := s.w.SyncSpan(len(drafts), int64(block))
+	from, to, ok := s.w.SyncSpan(len(drafts))
 	require.True(s, ok)
-	image := vfs.Aligned(int(to-from), block)
+	image := vfs.Aligned(int(to-from), s.w.Block())
 	for i := range image {
 		image[i] = 0xee
 	}

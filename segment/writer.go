@@ -31,6 +31,7 @@ type Writer struct {
 	used   bool // it has records or metas of its own
 	next   LSN  // of the next record
 	synced int64
+	block  int64 // of WriteSync; 0: there is none
 	rest   int64 // of a reused file: up to here it is zero behind off
 
 	indexed int64 // offset of the last record that the index has; 0: it has none
@@ -139,14 +140,25 @@ func (w *Writer) Write(drafts []byte) error {
 	return err
 }
 
+// UseDirect has [Writer.WriteSync] ready, if the file has that. It is called before anybody
+// else uses the Writer.
+func (w *Writer) UseDirect() { w.block = int64(w.file.Direct()) }
+
+// Block returns the number of bytes that what WriteSync writes is aligned to; 0: the file has
+// no such call, or UseDirect was not called.
+func (w *Writer) Block() int { return int(w.block) }
+
 // SyncSpan returns from where to where in the file [Writer.WriteSync] of n bytes of drafts
-// writes: from and to are multiples of block, as the file's Direct has it, and have the group
-// between them, and the zeros that are written with it. It is not ok if something before the
-// group is not durable, or the size that the file had when it was made ends before to.
-func (w *Writer) SyncSpan(n int, block int64) (from, to int64, ok bool) {
+// writes: whole blocks, which have the group between them, and the zeros that are written
+// with it. It is not ok if there is no WriteSync, something before the group is not durable,
+// or the size that the file had when it was made ends before to.
+func (w *Writer) SyncSpan(n int) (from, to int64, ok bool) {
+	if w.block == 0 || w.synced != w.off {
+		return 0, 0, false
+	}
 	end := align(w.off+int64(n), w.head.Unit)
-	from, to = w.off/block*block, align(w.restBehind(end), block)
-	return from, to, w.synced == w.off && to <= w.head.Size
+	from, to = w.off/w.block*w.block, align(w.restBehind(end), w.block)
+	return from, to, to <= w.head.Size
 }
 
 // WriteSync is [Writer.Write] and [Writer.Sync] in one call, past the page cache. image is

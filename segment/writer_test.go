@@ -185,14 +185,18 @@ func TestWriteSyncIsWriteAndSync(t *testing.T) {
 			require.NoError(t, trace.Mkdir("log"))
 			w, err := Create(trace, "log", header(unit), 128<<10, nil)
 			require.NoError(t, err)
+			require.Zero(t, w.Block())
+			w.UseDirect()
+			require.Equal(t, block, w.Block())
 			a, b := &seg{TB: t, w: w}, create(t, vfs.NewMem(), header(unit))
 			for _, s := range []*seg{a, b} {
 				s.open(Pin{}, 1, "m", rec(100))
 			}
-			_, _, ok := w.SyncSpan(100, int64(block))
+			_, _, ok := b.sync().w.SyncSpan(100)
+			require.False(t, ok, "it was not asked for")
+			_, _, ok = w.SyncSpan(100)
 			require.False(t, ok, "the opening is not durable")
 			a.sync()
-			b.sync()
 			for i, size := range []int{0, 1, 300, 4096 - 80, 4096, 10_000, 512 - 80, 7, 8 << 10} {
 				if i%3 == 2 {
 					a.mark().sync()
@@ -200,7 +204,7 @@ func TestWriteSyncIsWriteAndSync(t *testing.T) {
 				}
 				trace.Take()
 				off := w.Off()
-				a.writeSync(block, rec(size), rec(3))
+				a.writeSync(rec(size), rec(3))
 				b.group(rec(size), rec(3)).sync()
 				require.Regexp(t, fmt.Sprintf(`^writesync 0000000000000002.seg %d\+\d+\n$`, off/int64(block)*int64(block)), trace.Take())
 				require.Equal(t, b.w.state(), w.state())
@@ -211,10 +215,10 @@ func TestWriteSyncIsWriteAndSync(t *testing.T) {
 				require.Zero(t, bytes.Trim(whole[w.Off():], "\x00"))
 			}
 			free := int(128<<10-w.Off())/block*block - GroupHeaderSize
-			_, to, ok := w.SyncSpan(free, int64(block))
+			_, to, ok := w.SyncSpan(free)
 			require.True(t, ok)
 			require.LessOrEqual(t, to, int64(128<<10))
-			_, _, ok = w.SyncSpan(free+2*block, int64(block))
+			_, _, ok = w.SyncSpan(free + 2*block)
 			require.False(t, ok, "it ends behind the file")
 		}
 	}
@@ -229,12 +233,13 @@ func TestFailedWriteSyncChangesNothing(t *testing.T) {
 		require.NoError(t, faulty.Mkdir("log"))
 		w, err := Create(faulty, "log", header(512), 64<<10, nil)
 		require.NoError(t, err)
+		w.UseDirect()
 		s := &seg{TB: t, w: w}
 		s.open(Pin{}, 1, "m").sync()
 		before := w.state()
 		fault.Match = isChange
 		faulty.Set(fault)
-		err = s.tryWriteSync(512, rec(800))
+		err = s.tryWriteSync(rec(800))
 		require.ErrorIs(t, err, syscall.EIO)
 		require.ErrorAs(t, err, new(*SyncError))
 		require.Equal(t, before, w.state(), "%+v", fault)

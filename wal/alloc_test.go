@@ -37,21 +37,26 @@ func requireNoAllocs(t *testing.T, f func()) {
 
 // TestNothingIsAllocatedOnTheDisk is about the calls of the operating system.
 func TestNothingIsAllocatedOnTheDisk(t *testing.T) {
-	l, err := Open(t.TempDir()+"/log", &Options{SegmentSize: MaxSegmentSize, Sync: SyncInterval, SyncEvery: time.Hour})
-	require.NoError(t, err)
-	defer func() { require.NoError(t, l.Close()) }()
-	warm(t, l)
-	data := make([]byte, 256)
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	require.Zero(t, testing.AllocsPerRun(100, func() {
-		p, err := l.AppendAsync(data)
-		if err == nil {
-			err = p.Wait(context.Background())
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	}))
+	for name, o := range map[string]Options{
+		"interval": {SegmentSize: MaxSegmentSize, Sync: SyncInterval, SyncEvery: time.Hour},
+		"direct":   {Direct: true},
+	} {
+		l, err := Open(t.TempDir()+"/log", &o)
+		require.NoError(t, err)
+		warm(t, l)
+		data := make([]byte, 256)
+		require.Zero(t, testing.AllocsPerRun(100, func() {
+			p, err := l.AppendAsync(data)
+			if err == nil {
+				err = p.Wait(context.Background())
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}), name)
+		require.NoError(t, l.Close())
+	}
 }
 
 func TestNothingIsAllocated(t *testing.T) {

@@ -46,6 +46,7 @@ type extent struct {
 	header  segment.Header
 	opening segment.First
 	index   atomic.Pointer[segment.Index]
+	mirror  atomic.Pointer[mirror]         // of the active segment; nil: it has none
 	flips   atomic.Pointer[[]segment.Flip] // of a read-only log: the bits that a recovery would flip back; nil: none
 }
 
@@ -97,14 +98,18 @@ func newExtentOf(l *Log, w *segment.Writer) *extent {
 	e.header, e.opening.Base = w.Header(), w.Base()
 	e.opening.End, e.opening.Chain = w.OpeningEnd()
 	e.index.Store(w.Index())
+	e.mirror.Store(newMirror(w))
 	e.loaded.Store(true)
 	e.file = w.File()
 	e.users.Store(fileOpen)
 	return e
 }
 
-// ReadAt reads the file. It makes an extent an [io.ReaderAt].
+// ReadAt reads the file, or what memory has of it. It makes an extent an [io.ReaderAt].
 func (e *extent) ReadAt(p []byte, off int64) (int, error) {
+	if m := e.mirror.Load(); m != nil && m.read(p, off) {
+		return len(p), nil
+	}
 	file, err := e.acquire()
 	if err != nil {
 		return 0, err

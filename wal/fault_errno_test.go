@@ -20,11 +20,11 @@ var errnos = []struct {
 	{syscall.EIO, allOps},
 	{syscall.ENOSPC, growing},
 	{syscall.EDQUOT, growing},
-	{syscall.EFBIG, []vfs.Op{vfs.WriteAt, vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync}},
+	{syscall.EFBIG, []vfs.Op{vfs.WriteAt, vfs.Allocate, vfs.Zero, vfs.WriteSync, vfs.Truncate, vfs.Sync}},
 	{syscall.EROFS, []vfs.Op{vfs.Mkdir, vfs.Create, vfs.Open, vfs.Rename, vfs.Remove, vfs.SyncDir, vfs.Lock,
-		vfs.WriteAt, vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync}},
+		vfs.WriteAt, vfs.Allocate, vfs.Zero, vfs.WriteSync, vfs.Truncate, vfs.Sync}},
 	{syscall.EINTR, []vfs.Op{vfs.List, vfs.Create, vfs.Open, vfs.SyncDir, vfs.Lock, vfs.ReadAt, vfs.WriteAt,
-		vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync, vfs.Stat, vfs.Close}},
+		vfs.Allocate, vfs.Zero, vfs.WriteSync, vfs.Truncate, vfs.Sync, vfs.Stat, vfs.Close}},
 	{syscall.EMFILE, []vfs.Op{vfs.List, vfs.Create, vfs.Open, vfs.SyncDir, vfs.Lock}},
 	{syscall.EACCES, slices.DeleteFunc(slices.Clone(allOps), func(op vfs.Op) bool {
 		return op == vfs.Allocate || op == vfs.Sync || op == vfs.Close
@@ -35,9 +35,9 @@ var errnos = []struct {
 
 var (
 	allOps = []vfs.Op{vfs.Mkdir, vfs.List, vfs.Create, vfs.Open, vfs.Rename, vfs.Remove, vfs.SyncDir, vfs.Lock,
-		vfs.ReadAt, vfs.WriteAt, vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync, vfs.Stat, vfs.Close}
+		vfs.ReadAt, vfs.WriteAt, vfs.Allocate, vfs.Zero, vfs.WriteSync, vfs.Truncate, vfs.Sync, vfs.Stat, vfs.Close}
 	growing = []vfs.Op{vfs.Mkdir, vfs.Create, vfs.Rename, vfs.Remove, vfs.SyncDir, vfs.Lock, vfs.WriteAt,
-		vfs.Allocate, vfs.Zero, vfs.Truncate, vfs.Sync, vfs.Close}
+		vfs.Allocate, vfs.Zero, vfs.WriteSync, vfs.Truncate, vfs.Sync, vfs.Close}
 )
 
 // canReturn reports whether a call of op can fail with err.
@@ -85,7 +85,7 @@ func (p part) of(c vfs.Call) (n int, ok bool) {
 	case allButOne:
 		n = size - 1
 	}
-	return n, (c.Op == vfs.WriteAt || c.Op == vfs.ReadAt) && 0 < n && n < size
+	return n, (c.Op == vfs.WriteAt || c.Op == vfs.ReadAt || c.Op == vfs.WriteSync) && 0 < n && n < size
 }
 
 // lasting is which calls fail behind the first.
@@ -108,7 +108,7 @@ type injected struct {
 	gap  int           // 0, or behind the first that failed, the gap-th call or a later one
 	then syscall.Errno // fails too, once, with this, before its effect
 
-	syncs bool // only a Sync can be the first
+	syncs bool // only a Sync or a WriteSync can be the first, and what it was for is written
 
 	closes bool // the log is closed under the fault; else it is used on, without one
 }
@@ -188,7 +188,8 @@ const (
 //
 //	call                     want of space   any other errno
 //	write, active segment    cut             ends the log
-//	sync, active segment     ends the log    ends the log
+//	sync or writesync, active segment
+//	                         ends the log    ends the log
 //	write FRONT              the second of two writes ends the log
 //	                                         ends the log
 //	sync FRONT               ends the log    ends the log
@@ -214,6 +215,8 @@ func (h hit) verdict(err syscall.Errno) verdict {
 		if active && !isNoSpace(err) { // for a group larger than the segment
 			return mustEnd
 		}
+	case vfs.WriteSync:
+		return mustEnd
 	case vfs.Sync:
 		switch {
 		case active, front:

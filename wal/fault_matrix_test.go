@@ -132,7 +132,7 @@ func TestEveryFailingCallIsSurvived(t *testing.T) {
 			cells++
 		}
 	}
-	require.Equal(t, 119, cells)
+	require.Equal(t, 128, cells)
 }
 
 // failEveryCall runs the workload with every fault.
@@ -206,6 +206,9 @@ func (wl workload) runWith(t *testing.T, base *vfs.Mem, start world, f injected,
 		r.crash.UseZeros()
 	}
 	r.t, r.each = t, scale.Pick(t, 2, 3, 3, 4)
+	if r.opts.Direct = wl.opts.Direct; r.opts.Direct {
+		r.crash.UseDirect(512)
+	}
 	r.opts.largeRecord, r.opts.largePiece = wl.opts.largeRecord, wl.opts.largePiece
 	edit(r)
 	synctest.Test(t, func(*testing.T) {

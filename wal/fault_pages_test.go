@@ -28,11 +28,11 @@ const (
 // onPages performs a call. After a sync that failed the disk lacks what it should
 // have made durable.
 func (r *run) onPages(c vfs.Call, do func(int) (int, error)) (int, error) {
-	if c.Op == vfs.Sync && r.pages == late && r.toldLate(c.Name) {
-		return 0, &fs.PathError{Op: "sync", Path: c.Name, Err: syscall.EIO}
+	if syncs(c) && r.pages == late && r.toldLate(c.Name) {
+		return 0, &fs.PathError{Op: c.Op.String(), Path: c.Name, Err: syscall.EIO}
 	}
 	n, err := do(int(c.Size))
-	if c.Op != vfs.Sync || err == nil {
+	if !syncs(c) || err == nil {
 		return n, err
 	}
 	if r.pages == reverted {
@@ -141,7 +141,7 @@ func (wl workload) loseEverySync(t *testing.T, count func(lostSync, *run)) {
 	every, moments := scale.Pick(t, 19, 3, 1, 1), scale.Pick(t, 1, 2, 7, 0)
 	n := 0
 	for at, c := range quiet.counts {
-		if c.Op != vfs.Sync {
+		if !syncs(c.Call) {
 			continue
 		}
 		for _, v := range lostSyncs {

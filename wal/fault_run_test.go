@@ -128,8 +128,11 @@ func (r *run) decide(c vfs.Call) (vfs.Fault, bool) {
 	case f.none(), n < f.at:
 		return vfs.Fault{}, false
 	case !r.hit.ok:
-		if !ok || !canReturn(c.Op, f.err) || f.syncs && c.Op != vfs.Sync {
+		if !ok || !canReturn(c.Op, f.err) || f.syncs && !syncs(c) {
 			return vfs.Fault{}, false
+		}
+		if f.syncs && c.Op == vfs.WriteSync {
+			short = int(c.Size)
 		}
 		r.hit = hit{Call: c, ok: true, number: n, phase: r.phase, active: active}
 	case f.gap > 0:
@@ -185,7 +188,7 @@ func (r *run) watch(c vfs.Call, do func(int) (int, error)) (int, error) {
 	switch {
 	case c.Op == vfs.Close:
 		r.open--
-	case err != nil && (c.Op == vfs.Sync || c.Op == vfs.SyncDir):
+	case err != nil && (syncs(c) || c.Op == vfs.SyncDir):
 		r.unsynced[c.Name] = true
 	case err == nil && (c.Op == vfs.Create || c.Op == vfs.Open || c.Op == vfs.Lock):
 		r.open++
@@ -193,11 +196,14 @@ func (r *run) watch(c vfs.Call, do func(int) (int, error)) (int, error) {
 	return n, err
 }
 
+// syncs reports whether c makes bytes of a file durable.
+func syncs(c vfs.Call) bool { return c.Op == vfs.Sync || c.Op == vfs.WriteSync }
+
 // began notes a call that is made, and returns its index in calls.
 func (r *run) began(c vfs.Call) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if (c.Op == vfs.Sync || c.Op == vfs.SyncDir) && r.unsynced[c.Name] {
+	if (syncs(c) || c.Op == vfs.SyncDir) && r.unsynced[c.Name] {
 		r.problems = append(r.problems, "a second sync of "+c.Name+" after one that failed")
 	}
 	r.calls = append(r.calls, called{Call: c})

@@ -169,6 +169,35 @@ var workloads = []workload{
 		r.rest()
 		r.append(100)
 	}},
+	{"direct", nil, Options{Direct: true, SegmentSize: 20 << 10, firstSegment: 20 << 10, largeRecord: 6000, largePiece: 6000}, func(r *run) {
+		r.append(100)
+		r.batch(3, 900, 1, "one")
+		r.append(3000)
+		r.async(100) // behind it a sync is due, and what is behind that is written otherwise
+		r.append(500)
+		r.idle(time.Second) // a mark
+		r.append(500)
+		r.append(7000) // from where it is
+		r.append(300)
+		r.readAll()
+		r.append(6000) // begins a segment
+		r.append(40)
+		r.truncateFront(8) // sets a file aside
+		r.rest()
+		for range 4 {
+			r.append(3500)
+			r.rest() // a segment is made of it
+		}
+		r.append(20)
+		r.append(4000)
+		r.truncateBack(2)
+		r.limit(1)
+		r.append(400)
+		r.append(9000)
+		r.limit(0)
+		r.append(100)
+		r.append(100)
+	}},
 	{"given up", damagedLog, Options{Recovery: PointInTime}, func(r *run) {
 		r.readAll()
 		r.append(3000)

@@ -302,7 +302,7 @@ func (k *keeper) create(l *Log, need int64, zeros func(written, of int64) bool) 
 	if err != nil {
 		return nil, &notReadyError{err}
 	}
-	k.made(w)
+	k.made(l, w)
 	return w, nil
 }
 
@@ -329,8 +329,11 @@ func (k *keeper) newHeader(l *Log) (segment.Header, error) {
 	return segment.Header{Log: l.id, ID: id, Salt: salt, Unit: 8, Created: time.Now().UnixNano()}, err
 }
 
-// made notes how large the newest segment is.
-func (k *keeper) made(w *segment.Writer) {
+// made has w, the newest segment, ready for how groups are written, and notes its size.
+func (k *keeper) made(l *Log, w *segment.Writer) {
+	if l.opts.Direct && l.opts.Sync == SyncAlways {
+		w.UseDirect()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.mu.size, k.mu.scarce = w.Header().Size, false
@@ -355,6 +358,7 @@ func (k *keeper) seal(l *Log, list []retired) {
 			} else {
 				err = r.writer.Trim() // not at the pin: the opening step may reach behind it
 			}
+			r.extent.mirror.Store(nil)
 			if r.writer != nil {
 				l.files.add(r.extent)
 			}

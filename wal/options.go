@@ -92,6 +92,7 @@ type Options struct {
 	Sync          SyncPolicy    // SyncAlways
 	SyncEvery     time.Duration // for SyncInterval; 0: 100 ms
 	SlowSync      time.Duration // a sync that takes longer is logged; 0: 1 s
+	Direct        bool          // writes past the page cache where it can, under SyncAlways
 	ScrubRate     int64         // bytes a second that the scrub reads at most; 0: there is none
 	ReadOnly      bool          // changes nothing on disk, takes no lock, works beside a live writer
 	Recovery      RecoveryMode  // Strict

@@ -20,7 +20,14 @@ func (l *Log) syncTail() error {
 	if err := ld.tail.Sync(); err != nil {
 		return err
 	}
-	took := time.Since(start)
+	l.tookSync(time.Since(start), flushed)
+	l.madeDurable()
+	return nil
+}
+
+// tookSync notes a sync of so many bytes of the active segment.
+func (l *Log) tookSync(took time.Duration, flushed int64) {
+	ld := &l.lead
 	if ld.flushed == 0 {
 		ld.flushed = flushed
 	}
@@ -31,8 +38,6 @@ func (l *Log) syncTail() error {
 		l.logger.Warn("wal: slow sync", "took", took, "path", ld.tail.Path())
 		l.hooks.slowSync(took)
 	}
-	l.madeDurable()
-	return nil
 }
 
 // madeDurable notes that all that is written is durable: this is the commit

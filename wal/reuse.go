@@ -60,7 +60,7 @@ func (k *keeper) reuse(l *Log, size int64, zeros func(written, of int64) bool) (
 		}
 		w, err := segment.Reuse(l.fs, l.dir, path, h, size, zeros)
 		if err == nil {
-			k.made(w)
+			k.made(l, w)
 			return w, nil
 		}
 		if err = (&notReadyError{err}); isFatal(err) {

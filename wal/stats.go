@@ -12,6 +12,7 @@ type Stats struct {
 	Bytes     uint64 // of frames appended: data, frame headers, padding and metas
 	Groups    uint64 // written; a group is what is handed over at once
 	Syncs     uint64 // of segments; those of FRONT, seals and headers are not counted
+	Direct    uint64 // of Syncs, those that were one call with the write: see Options.Direct
 	Rotations uint64 // segments begun
 
 	Scrubbed uint64 // bytes that the scrub has read
@@ -34,8 +35,8 @@ type Stats struct {
 
 // counts is what a round adds to Stats.
 type counts struct {
-	records, bytes, groups, rotations uint64
-	syncs                             []time.Duration // how long each took
+	records, bytes, groups, direct, rotations uint64
+	syncs                                     []time.Duration // how long each took
 }
 
 // add moves c to t.
@@ -43,6 +44,7 @@ func (t *Stats) add(c *counts) {
 	t.Records += c.records
 	t.Bytes += c.bytes
 	t.Groups += c.groups
+	t.Direct += c.direct
 	t.Rotations += c.rotations
 	t.Syncs += uint64(len(c.syncs))
 	for _, took := range c.syncs {

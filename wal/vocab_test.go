@@ -51,9 +51,15 @@ func openAt(t testing.TB, dir string, opts Options) *testLog {
 	return &testLog{Log: l, t: t, dir: dir, opts: opts, want: map[LSN]string{}}
 }
 
-// everywhere runs f on the operating system's file system and in memory.
+// everywhere runs f on the operating system's file system, also past its page cache, and in
+// memory.
 func everywhere(t *testing.T, opts Options, f func(t *testing.T, l *testLog)) {
 	t.Run("os", func(t *testing.T) { f(t, openAt(t, filepath.Join(t.TempDir(), "log"), opts)) })
+	t.Run("direct", func(t *testing.T) {
+		opts := opts
+		opts.Direct = true
+		f(t, openAt(t, filepath.Join(t.TempDir(), "log"), opts))
+	})
 	t.Run("mem", func(t *testing.T) { f(t, open(t, opts)) })
 }
 

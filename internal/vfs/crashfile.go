@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"syscall"
 )
 
 // crashFile is an open file of a Crash.
@@ -67,14 +66,9 @@ func (f *crashFile) Sync() (err error) {
 // WriteSync implements [File].
 func (f *crashFile) WriteSync(p []byte, off int64) (err error) {
 	f.change(func(h *history, seq *uint64) {
-		end := off + int64(len(p))
-		if end > h.sizes[0] && f.fs.direct != 0 {
-			err = pathError("writesync", f.name, syscall.EINVAL) // the size that is durable counts
-			return
-		}
 		if err = f.memFile.WriteSync(p, off); err == nil {
-			h.noteData(off, end, true, seq)
-			h.syncData(off, end)
+			h.noteData(off, off+int64(len(p)), true, seq)
+			h.syncData(off, off+int64(len(p)))
 		}
 	})
 	return err

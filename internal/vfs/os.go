@@ -115,10 +115,13 @@ func (f *osFile) WriteSync(p []byte, off int64) error {
 		return &fs.PathError{Op: "writesync", Path: f.Name(), Err: errors.ErrUnsupported}
 	}
 	_, err := f.direct.WriteAt(p, off)
-	if path := (*fs.PathError)(nil); errors.As(err, &path) {
-		return &fs.PathError{Op: "writesync", Path: f.Name(), Err: path.Err}
+	if err == nil {
+		return nil
 	}
-	return err
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	return &fs.PathError{Op: "writesync", Path: f.Name(), Err: err}
 }
 
 // Close implements [File].

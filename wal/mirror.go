@@ -1,0 +1,107 @@
+package wal
+
+import (
+	"sync"
+
+	"github.com/seed3918b8df/tidemark/internal/vfs"
+	"github.com/seed3918b8df/tidemark/segment"
+)
+
+// This file is the way of a group past the page cache: see Options.Direct. It is taken by
+// groups that are to be durable at once, behind what is; all else is written through the page
+// cache. One call then stands for the write and the sync of a commit,
+//
+//	writesync 0000000000000001.seg 4096+4096
+//
+// and writes whole blocks: the first has the end of what was written before, again, and the
+// last has zeros behind the group.
+
+// mirror is the newest bytes of the active segment's file in memory: groups are written from
+// there, since that asks for aligned memory, and readers find there what the page cache does
+// not have. Only the leader changes it; readers take mu.
+type mirror struct {
+	block int64
+
+	mu    sync.RWMutex
+	parts [2]mirrorPart // the newer one first
+}
+
+// mirrorPart is a stretch of the file, which begins at a multiple of the block.
+type mirrorPart struct {
+	buf        []byte // aligned; it begins with the byte at start
+	start, end int64  // what is in it up to end is in the file, and does not change
+}
+
+// mirrorSize is how large a part is, and so how large a group may be to be written from it.
+const mirrorSize = 1 << 20
+
+// mirrorGap is how many bytes a mirror reads that were written otherwise, to go on behind
+// them. It is more than a block.
+const mirrorGap = 64 << 10
+
+// newMirror returns a mirror of the segment that w writes; nil: its file has no WriteSync.
+func newMirror(w *segment.Writer) *mirror {
+	if w.Block() == 0 {
+		return nil
+	}
+	return &mirror{block: int64(w.Block())}
+}
+
+// image returns memory for the WriteSync of n bytes of drafts by w, in which the bytes before
+// the group are, and where it begins in the file. It is not ok if the group is to be written
+// as others are.
+func (m *mirror) image(w *segment.Writer, n int) (image []byte, from int64, ok bool) {
+	from, to, ok := w.SyncSpan(n)
+	if !ok || to-from > mirrorSize {
+		return nil, 0, false
+	}
+	p, off := &m.parts[0], w.Off()
+	if p.buf == nil || off-p.end > mirrorGap || to-p.start > mirrorSize {
+		m.turn(from)
+	}
+	if p.end < off { // that was written through the page cache
+		if _, err := w.File().ReadAt(p.buf[p.end-p.start:off-p.start], p.end); err != nil {
+			return nil, 0, false
+		}
+		m.extend(off)
+	}
+	return p.buf[from-p.start : to-p.start], from, true
+}
+
+// turn begins a part at from, with what the one before has of the block there.
+func (m *mirror) turn(from int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	older, buf := m.parts[0], m.parts[1].buf
+	if buf == nil {
+		buf = vfs.Aligned(mirrorSize, int(m.block))
+	}
+	p := mirrorPart{buf: buf, start: from, end: from}
+	if older.end > from {
+		p.end += int64(copy(p.buf, older.buf[from-older.start:older.end-older.start]))
+	}
+	m.parts = [2]mirrorPart{p, older}
+}
+
+// extend notes that the newer part is what is in the file up to end.
+func (m *mirror) extend(end int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.parts[0].end = end
+}
+
+// read fills b with the bytes at off, if it has all of them.
+func (m *mirror) read(b []byte, off int64) bool {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, p := range m.parts { // back to front: the newer one has the end
+		if off < p.end && p.start < off+int64(len(b)) {
+			at := max(p.start, off)
+			if copy(b[at-off:], p.buf[at-p.start:p.end-p.start]) < len(b[at-off:]) {
+				return false
+			}
+			b = b[:at-off]
+		}
+	}
+	return len(b) == 0
+}
