@@ -46,7 +46,7 @@ func (k *kills) random() job {
 	mix := mixes[k.rnd.IntN(len(mixes))]
 	return job{Work: Work{
 		Dir: k.dir, Ops: mix.ops, Loop: true, Writers: 1 + k.rnd.IntN(12), Seed: k.rnd.Uint64(), First: k.ids(),
-		Sync: wal.SyncPolicy(max(0, k.rnd.IntN(5)-2)), SegmentSize: 8 << 10 << k.rnd.IntN(4),
+		Sync: wal.SyncPolicy(max(0, k.rnd.IntN(5)-2)), SegmentSize: 8 << 10 << k.rnd.IntN(4), Direct: k.rnd.IntN(2) == 0,
 	}}
 }
 

@@ -38,6 +38,7 @@ var scripts = []struct {
 	{"interval", Work{Ops: "adbfxdrd", Sync: wal.SyncInterval}, false},
 	{"rotations", Work{Ops: "bbbbmbbbbbfbbbkbbb", SegmentSize: 8 << 10}, false},
 	{"again", Work{Ops: "aRabraRbarkabra"}, false},
+	{"direct", Work{Ops: "aaRabramdakbaxRaac", Direct: true}, false},
 	{"bulk", Work{Ops: "aBsLsc", SegmentSize: 8 << 20, Sync: wal.SyncInterval}, false},
 }
 

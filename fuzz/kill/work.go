@@ -30,6 +30,7 @@ type Work struct {
 	First       ID // of its operations; the others follow
 	Sync        wal.SyncPolicy
 	SegmentSize int64
+	Direct      bool
 
 	Early bool          // a lie, for controls: appends are reported as durable before they are
 	Cause syscall.Errno // what the errors of the log must wrap; 0: there must be none
@@ -169,7 +170,7 @@ func (k *worker) open() error {
 		if err != nil {
 			return err
 		}
-		k.log, err = wal.Open(k.Dir, &wal.Options{FS: k.fs, Sync: k.Sync, SegmentSize: k.SegmentSize})
+		k.log, err = wal.Open(k.Dir, &wal.Options{FS: k.fs, Sync: k.Sync, SegmentSize: k.SegmentSize, Direct: k.Direct})
 		if err == nil {
 			return k.say("h %d 0", op.ID)
 		}
@@ -245,8 +246,8 @@ func documented(err error) error {
 	ended := errors.Is(err, wal.ErrFailed) || errors.Is(err, wal.ErrUnknownOutcome)
 	full := vfs.IsNoSpace(err)
 	switch {
-	case ended && (!full || op == "sync" || filepath.Base(path) == segment.FrontName):
-	case !ended && errors.Is(err, wal.ErrNoSpace) && op != "sync" && (full || strings.Contains(err.Error(), "next segment: ")):
+	case ended && (!full || op == "sync" || op == "writesync" || filepath.Base(path) == segment.FrontName):
+	case !ended && errors.Is(err, wal.ErrNoSpace) && op != "sync" && op != "writesync" && (full || strings.Contains(err.Error(), "next segment: ")):
 	case !ended && !errors.Is(err, wal.ErrNoSpace) && slices.Contains([]string{"open", "stat", "read"}, op):
 	default:
 		return fmt.Errorf("not an error that is documented of %s of %s: %w", op, path, err)
