@@ -22,7 +22,7 @@ import (
 )
 
 // FuzzOpScript runs operations on a log and on a model of it, side by side. how: bits 0
-// and 1 the policy, bits 2 and 3 the size of segments, bit 4 the first LSN.
+// and 1 the policy, 3 is past the page cache, bits 2 and 3 the size of segments, bit 4 the first LSN.
 func FuzzOpScript(f *testing.F) {
 	f.Fuzz(func(t *testing.T, how byte, data []byte) {
 		bubble(t, 'o', func(t *testing.T) {
@@ -60,7 +60,8 @@ type heldAt struct {
 
 func newModel(t *testing.T, how byte) *model {
 	m := &model{T: t, mem: vfs.NewMem()}
-	m.o = wal.Options{FS: m.mem, SegmentSize: []int64{8 << 10, 8 << 10, 9001, 32 << 10}[how>>2&3], Sync: wal.SyncPolicy(how & 3 % 3), MaxRecordSize: 6000}
+	m.mem.UseDirect(512)
+	m.o = wal.Options{FS: m.mem, SegmentSize: []int64{8 << 10, 8 << 10, 9001, 32 << 10}[how>>2&3], Sync: wal.SyncPolicy(how & 3 % 3), Direct: how&3 == 3, MaxRecordSize: 6000}
 	m.view.First = 1
 	if how&16 != 0 {
 		m.o.FirstLSN, m.view.First = 1<<40, 1<<40
@@ -421,9 +422,9 @@ func (m *model) end() {
 }
 
 // FuzzCrashScript runs a script of operations, crashes it where the input says, and
-// checks what may be left, and that the log goes on. how: bits 0 and 1 the policy, bit 2
-// the unit of the disk, bit 3 whether deletions are late, bits 4 and 5 the size of
-// segments, bit 6 the first LSN, bit 7 whether a recovery is interrupted too.
+// checks what may be left, and that the log goes on. how: bits 0 and 1 the policy, 3 is past
+// the page cache, bit 2 the unit of the disk, bit 3 whether deletions are late, bits 4 and 5
+// the size of segments, bit 6 the first LSN, bit 7 whether a recovery is interrupted too.
 func FuzzCrashScript(f *testing.F) {
 	f.Fuzz(func(t *testing.T, how byte, ops []byte, crash []byte) {
 		letters := make([]byte, min(len(ops), 10))
@@ -431,7 +432,7 @@ func FuzzCrashScript(f *testing.F) {
 			letters[i] = fuzz.Operations[int(ops[i])%len(fuzz.Operations)]
 		}
 		s := fuzz.Script{Ops: string(letters), Unit: []int{512, 4096}[how>>2&1], Lazy: how&8 != 0, Seed: uint64(how)}
-		s.Options.Sync = wal.SyncPolicy(how & 3 % 3)
+		s.Options.Sync, s.Options.Direct = wal.SyncPolicy(how&3%3), how&3 == 3
 		s.Options.SegmentSize = []int64{8 << 10, 8 << 10, 16 << 10, 8200}[how>>4&3]
 		if how&64 != 0 {
 			s.Options.FirstLSN = 1000
@@ -534,7 +535,7 @@ func crashAgain(t *testing.T, p *tape, img *vfs.Mem, s fuzz.Script, at *fuzz.Poi
 
 // FuzzReaderTail lets a writer work, and at some of its calls, half done, has a
 // read-only log, a reader of it and one that follows look at the files. how: bits 0 and
-// 1 the policy, bits 2 and 3 the size of segments.
+// 1 the policy, 3 is past the page cache, bits 2 and 3 the size of segments.
 func FuzzReaderTail(f *testing.F) {
 	f.Fuzz(func(t *testing.T, how byte, ops, when []byte) {
 		bubble(t, 't', func(t *testing.T) {
@@ -577,7 +578,8 @@ func (t turn) Unlock() { <-t }
 
 func newTail(t *testing.T, how byte, when []byte) *tail {
 	l := &tail{T: t, mu: make(turn, 1), mem: vfs.NewMem(), when: &tape{when}}
-	l.o = wal.Options{Sync: wal.SyncPolicy(how & 3 % 3), SegmentSize: []int64{8 << 10, 8 << 10, 16 << 10, 9001}[how>>2&3]}
+	l.mem.UseDirect(512)
+	l.o = wal.Options{Sync: wal.SyncPolicy(how & 3 % 3), Direct: how&3 == 3, SegmentSize: []int64{8 << 10, 8 << 10, 16 << 10, 9001}[how>>2&3]}
 	l.history = []fuzz.View{{First: 1}}
 	l.view = vfs.Wrap(l.mem, func(c vfs.Call, do func(int) (int, error)) (int, error) {
 		if c.Op == vfs.ReadAt {
@@ -628,7 +630,7 @@ func (l *tail) call(c vfs.Call, do func(int) (int, error)) (int, error) {
 	if look&1 != 0 {
 		l.look(fmt.Sprintf("before %v of %s", c.Op, c.Name))
 	}
-	if look&2 == 0 || c.Op != vfs.WriteAt || c.Size < 16 {
+	if look&2 == 0 || c.Op != vfs.WriteAt && c.Op != vfs.WriteSync || c.Size < 16 {
 		n, err := do(int(c.Size))
 		if look&4 != 0 {
 			l.look(fmt.Sprintf("behind %v of %s", c.Op, c.Name))

@@ -66,6 +66,9 @@ func (d *crashing) handle(c vfs.Call, do func(int) (int, error)) (int, error) {
 	case d.fuse == 0 && c.Op == vfs.WriteAt:
 		n, _ := do(int(c.Size) / 2)
 		return n, syscall.EIO
+	case d.fuse == 0 && c.Op == vfs.WriteSync:
+		_, _ = do(-int(c.Size) / 2)
+		return 0, syscall.EIO
 	case d.fuse <= 0:
 		return 0, syscall.EIO
 	}
@@ -307,7 +310,7 @@ func (h *history) read(data string, err error) answer {
 // is left and what the log on it holds.
 func (h *history) round(disk *vfs.Crash, rnd *rand.Rand) (*vfs.Crash, view, error) {
 	d := &crashing{fuse: 1 + rnd.IntN(120)}
-	l, err := wal.Open(dir, &wal.Options{FS: vfs.Wrap(disk, d.handle), SegmentSize: wal.MinSegmentSize, Sync: h.policy})
+	l, err := wal.Open(dir, &wal.Options{FS: vfs.Wrap(disk, d.handle), SegmentSize: wal.MinSegmentSize, Sync: h.policy, Direct: rnd.IntN(2) == 0})
 	if err == nil {
 		h.log = l
 		var all sync.WaitGroup
@@ -363,6 +366,7 @@ type checked struct {
 func runHistory(seed uint64) (list []checked, err error) {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	disk := vfs.NewCrash(512)
+	disk.UseDirect(512)
 	now := view{first: 1}
 	policy := []wal.SyncPolicy{wal.SyncAlways, wal.SyncAlways, wal.SyncInterval, wal.SyncNone}[rnd.IntN(4)]
 	for n := range rounds {

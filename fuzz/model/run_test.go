@@ -105,6 +105,8 @@ func (p *process) fail(c vfs.Call, do func(int) (int, error)) (int, error) {
 	case p.how%3 == 1 && c.Op == vfs.WriteAt:
 		n, _ := do(int(c.Size) / 2)
 		return n, syscall.EIO
+	case p.how%3 == 1 && c.Op == vfs.WriteSync:
+		_, _ = do(-int(c.Size) / 2)
 	case p.how%3 == 2:
 		_, _ = do(int(c.Size))
 		return 0, syscall.EIO
@@ -113,7 +115,7 @@ func (p *process) fail(c vfs.Call, do func(int) (int, error)) (int, error) {
 }
 
 func (p *process) refuse(c vfs.Call) (int, error) {
-	if c.Op == vfs.Sync {
+	if c.Op == vfs.Sync || c.Op == vfs.WriteSync {
 		_ = p.disk.FailSync(c.Name)
 	}
 	return 0, syscall.EIO
@@ -152,7 +154,7 @@ func (p *process) light(calls, how int) {
 // order every time, since they differ.
 func duration(c vfs.Call) time.Duration {
 	d := 10 * time.Microsecond
-	if c.Op == vfs.Sync || c.Op == vfs.SyncDir {
+	if c.Op == vfs.Sync || c.Op == vfs.SyncDir || c.Op == vfs.WriteSync {
 		d = 100 * time.Microsecond
 	}
 	h := uint64(c.Op) + 1
@@ -167,6 +169,7 @@ func duration(c vfs.Call) time.Duration {
 // execute runs s, and counts in hits what it reached. It must be called in a bubble.
 func execute(s script, hits map[string]int) error {
 	r := &run{script: s, hits: hits, disk: vfs.NewCrash(s.unit), line: newLine(view{first: s.first})}
+	r.disk.UseDirect(s.unit)
 	defer r.end()
 	if err := r.open(false); err != nil {
 		return err
@@ -220,7 +223,7 @@ func (r *run) openIn(p *process, exists bool) error {
 }
 
 func (r *run) options(fsys wal.FS, exists bool) *wal.Options {
-	o := &wal.Options{FS: fsys, SegmentSize: r.segment, MaxRecordSize: maxRecord, FirstLSN: r.first, Sync: r.policy,
+	o := &wal.Options{FS: fsys, SegmentSize: r.segment, MaxRecordSize: maxRecord, FirstLSN: r.first, Sync: r.policy, Direct: r.direct,
 		SyncEvery: syncEvery, MustExist: exists}
 	if exists { // what certainly is durable
 		o.ExpectLSN = noRewind

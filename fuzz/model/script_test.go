@@ -70,13 +70,14 @@ type script struct {
 	first   wal.LSN
 	segment int64 // bytes
 	unit    int   // in which the disk writes, in bytes
+	direct  bool
 	seed    uint64
 	ops     []op
 }
 
 func (s script) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "policy %d first %d segment %d unit %d seed %d:", s.policy, s.first, s.segment, s.unit, s.seed)
+	fmt.Fprintf(&b, "policy %d first %d segment %d unit %d direct %v seed %d:", s.policy, s.first, s.segment, s.unit, s.direct, s.seed)
 	for _, o := range s.ops {
 		fmt.Fprintf(&b, " %v", o)
 	}
@@ -122,6 +123,7 @@ var anyScript = rapid.Custom(func(t *rapid.T) script {
 		first:   rapid.SampledFrom([]wal.LSN{1, 2, 1000, 1 << 40}).Draw(t, "first"),
 		segment: rapid.SampledFrom([]int64{wal.MinSegmentSize, 12 << 10, 40 << 10}).Draw(t, "segment"),
 		unit:    rapid.SampledFrom([]int{512, 512, 4096}).Draw(t, "unit"),
+		direct:  rapid.Bool().Draw(t, "direct"),
 		seed:    rapid.Uint64Range(0, 1<<20).Draw(t, "seed"),
 		ops:     ops,
 	}

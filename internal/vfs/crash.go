@@ -344,7 +344,7 @@ func (c *Crash) named() map[*inode]bool {
 func (c *Crash) State() *State {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := &State{unit: c.unit, stale: c.stale, dirs: map[string]entries{}, files: map[*inode]*snapshot{}}
+	s := &State{unit: c.unit, align: c.mem.direct, stale: c.stale, dirs: map[string]entries{}, files: map[*inode]*snapshot{}}
 	for path, e := range c.dirs {
 		s.dirs[path] = entries{e.durable, slices.Clip(e.changes)}
 	}

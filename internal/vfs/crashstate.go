@@ -16,6 +16,7 @@ import (
 // not change; its methods may be called concurrently.
 type State struct {
 	unit  int64
+	align int // of WriteSync
 	dirs  map[string]entries
 	files map[*inode]*snapshot
 	stale []byte // where garbage comes from; see Crash
@@ -154,6 +155,7 @@ func (s *State) Image(picks []int) *Mem {
 	s.init()
 	s.check(picks)
 	im := image{State: s, picks: picks, mem: NewMem(), copies: map[*inode]*inode{}}
+	im.mem.UseDirect(s.align)
 	for path := range s.dirs {
 		if isRoot(path) {
 			im.dir(path)

@@ -56,7 +56,7 @@ func (m *Mem) UseZeros() { m.zeros = true }
 
 // UseDirect has files have [File.WriteSync], and refuse with syscall.EINVAL what is not
 // aligned, or does not lie within the file. It is called before m is used, and is true of
-// what is cloned from m.
+// what is cloned from m, and of what a crash leaves.
 func (m *Mem) UseDirect(align int) { m.direct = align }
 
 // Mkdir implements [FS].
