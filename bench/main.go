@@ -18,7 +18,8 @@ import (
 func main() {
 	c := load.Flags(flag.CommandLine)
 	flag.Parse()
-	if _, err := c.Run(os.Stdout, load.Tidemark("tidemark", wal.Options{}), load.Truncated("tidemark, truncated", wal.Options{})); err != nil {
+	if _, err := c.Run(os.Stdout, load.Tidemark("tidemark", wal.Options{}), load.Truncated("tidemark, truncated", wal.Options{}),
+		load.Truncated("tidemark, truncated, direct", wal.Options{Direct: true})); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

@@ -181,7 +181,7 @@ func TestDirectWritesSurviveEveryCrash(t *testing.T) {
 	seedRandom(t, 1)
 	e := newEnumeration(scale.Pick(t, 6, 12, 48, 600))
 	for i, s := range DirectScripts(scale.Pick(t, 0, 0, 60, 1_000)) {
-		if i%scale.Pick(t, 24, 6, 1, 1) == 0 {
+		if i < 10 || i%scale.Pick(t, 24, 6, 1, 1) == 0 {
 			e.run(t, s)
 		}
 	}

@@ -161,9 +161,15 @@ func ReuseScripts() (list []Script) {
 	return list
 }
 
-// DirectScripts returns scripts of logs that write past the page cache: those of the other
-// lists that append durably, and as many longer ones as are asked for.
+// DirectScripts returns scripts of logs that write past the page cache: some in which they
+// also write otherwise, those of the other lists that append durably, and as many longer
+// ones as are asked for.
 func DirectScripts(long int) (list []Script) {
+	for i, ops := range []string{"wsa", "wsA", "wsawsA", "wsv", "wsr", "wsB", "wst", "fa", "Fa", "kwsa"} {
+		s := Script{Ops: "aA" + ops, From: 3, Unit: []int{512, 4096}[i%2], Seed: uint64(i)}
+		s.Options.SegmentSize, s.Options.Direct = 64<<10, true
+		list = append(list, s)
+	}
 	for _, s := range slices.Concat(ReuseScripts(), LargeScripts(), Scripts(long)) {
 		if s.Options.Sync == wal.SyncAlways {
 			s.Options.Direct = true

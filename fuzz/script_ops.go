@@ -37,6 +37,10 @@ const Operations = "" +
 	"i" + // nothing for a while
 	"L" // append a record that is written from where it is, if there is room in the segment
 
+// handed is one more operation, of [DirectScripts] alone: as long as it takes until what
+// nobody waits for is handed over, and not yet synced.
+const handed = 's'
+
 // largeRecord is more than package wal copies if it need not.
 const largeRecord = 256<<10 + 5000
 
@@ -104,6 +108,9 @@ func (r *Run) do(op byte) error {
 		return r.doReopen(op)
 	case 'i':
 		pass(300 * time.Millisecond) // the log marks itself durable
+		return nil
+	case handed:
+		pass(3 * time.Millisecond)
 		return nil
 	}
 	panic(fmt.Sprintf("fuzz: no operation %c", op))

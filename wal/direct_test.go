@@ -81,9 +81,11 @@ func TestDirectIsForWhatIsToBeDurableAtOnce(t *testing.T) {
 		l, err := Open(name, &o)
 		require.NoError(t, err)
 		requireAppend(t, l, "one", "two", "three")
-		require.NoError(t, l.Sync())
-		requireAppend(t, l, "four")
-		require.NoError(t, l.Sync())
+		for range 3 {
+			p, err := l.AppendAsync([]byte("more"))
+			require.NoError(t, err)
+			require.NoError(t, p.Wait(context.Background()))
+		}
 		require.Zero(t, l.Stats().Direct, name)
 		require.NotZero(t, l.Stats().Syncs, name)
 		require.NoError(t, l.Close())
@@ -156,9 +158,9 @@ func TestMirrorIsTheFile(t *testing.T) {
 		for l.lead.tail.Off() < 20<<20 {
 			start := l.lead.segments[0].mirror.Load().parts[0].start
 			size := random.IntN(3000)
-			switch random.IntN(300) {
+			switch random.IntN(100) {
 			case 0:
-				size = random.IntN(mirrorSize + 50_000)
+				size = random.IntN(2 * directMost)
 			case 1:
 				require.NoError(t, l.exclusive(func(r *round) error { return l.mark(r, random.IntN(2) == 0) }))
 				continue

@@ -186,6 +186,7 @@ func (e *extent) closeIdle() bool {
 func (e *extent) drop() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.mirror.Store(nil)
 	e.mu.gone = true
 	e.files.forgetIndex(e)
 	if e.users.Load() < fileOpen {

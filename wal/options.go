@@ -79,6 +79,16 @@ const (
 // them. A file that has another name, a hard link, never becomes another segment; who has one
 // open without that may read another segment's bytes, once it was truncated away.
 //
+// With Direct, under SyncAlways, on Linux with ext4 or XFS, a group that is to be durable at
+// once is written and synced by one call, past the page cache (O_DIRECT with O_DSYNC).
+// Stats.Direct counts those. A disk that has FUA, as /sys/block/*/queue/fua says, then takes
+// one command for each instead of a write and a flush, and the page cache is left to others:
+// readers find the newest megabyte of the active segment in memory of the log, which takes
+// two, and what is older is read from the disk, the first time. It is off by default, since
+// a log that is read soon is read faster from the page cache, and a disk without FUA is none
+// the faster for it; bench/README.md has figures. Elsewhere, and for groups of more than
+// 128 KiB and what nobody waits for, nothing changes.
+//
 // With a ScrubRate every checksum of the segments that take no appends any more is
 // verified in the background, so that rot is found while there is still another copy
 // to restore it from. A pass over the log begins with Open and then every hour, or when
@@ -92,7 +102,7 @@ type Options struct {
 	Sync          SyncPolicy    // SyncAlways
 	SyncEvery     time.Duration // for SyncInterval; 0: 100 ms
 	SlowSync      time.Duration // a sync that takes longer is logged; 0: 1 s
-	Direct        bool          // writes past the page cache where it can, under SyncAlways
+	Direct        bool          // durable groups are written past the page cache, where that can be done
 	ScrubRate     int64         // bytes a second that the scrub reads at most; 0: there is none
 	ReadOnly      bool          // changes nothing on disk, takes no lock, works beside a live writer
 	Recovery      RecoveryMode  // Strict

@@ -191,27 +191,6 @@ func (l *Log) writeGroup(r *round, start int, ops []op) (int, error) {
 	return n, nil
 }
 
-// writeDrafts writes a group to the active segment. If the round is to be synced, that is
-// done by the same call where the segment has one.
-func (l *Log) writeDrafts(r *round, drafts []byte) error {
-	w, m := l.lead.tail, l.lead.segments[len(l.lead.segments)-1].mirror.Load()
-	if m == nil || !r.sync {
-		return w.Write(drafts)
-	}
-	image, from, ok := m.image(w, len(drafts))
-	if !ok {
-		return w.Write(drafts)
-	}
-	start, before := time.Now(), w.Off()
-	if err := w.WriteSync(drafts, image, from); err != nil {
-		return err
-	}
-	m.extend(w.Off())
-	l.lead.counts.direct++
-	l.tookSync(time.Since(start), w.Off()-before)
-	return nil
-}
-
 // writeLarge writes the round's only op, a record that is in the caller's memory. One that
 // begins a segment is copied, as others are.
 func (l *Log) writeLarge(r *round) error {

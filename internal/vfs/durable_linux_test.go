@@ -11,8 +11,8 @@ import (
 )
 
 // BenchmarkDurableWrite writes so many bytes to a file that was written before, and makes
-// them durable, in the ways that Linux has: what the file in use does, one call that does
-// both, and one that goes past the page cache, from memory that is aligned for that.
+// them durable, in the ways that Linux has: as WriteAt and Sync do, by one call that does
+// both, and by one that goes past the page cache, as WriteSync does.
 func BenchmarkDurableWrite(b *testing.B) {
 	const size = 64 << 20
 	both := func(f *os.File, p []byte, off int64) error {

@@ -24,7 +24,7 @@ type Disk struct {
 	core   *vfs.Crash // what all processes share
 	faulty *vfs.Faulty
 	trace  *vfs.Trace
-	fs     vfs.FS // core, faults, trace and handle around each other
+	fs     vfs.FS // core, within, faults, trace and handle around each other
 
 	appending sync.Mutex // held from finding the end of a file to writing there
 
@@ -43,12 +43,15 @@ func New(sector int) *Disk {
 	if sector != 512 && sector != 4096 {
 		panic(fmt.Sprintf("waltest: sector of %d bytes, want 512 or 4096", sector))
 	}
-	return newDisk(vfs.NewCrash(sector), sector)
+	core := vfs.NewCrash(sector)
+	core.UseDirect(sector)
+	return newDisk(core, sector)
 }
 
 // newDisk returns core as a new process sees it.
 func newDisk(core *vfs.Crash, sector int) *Disk {
-	d := &Disk{sector: sector, core: core, faulty: vfs.NewFaulty(core)}
+	d := &Disk{sector: sector, core: core}
+	d.faulty = vfs.NewFaulty(vfs.Wrap(core, d.within))
 	d.trace = vfs.NewTrace(d.faulty)
 	d.fs = vfs.Wrap(d.trace, d.handle)
 	d.turn.left = -1
@@ -60,7 +63,8 @@ func newDisk(core *vfs.Crash, sector int) *Disk {
 func (d *Disk) FS() wal.FS { return d.fs }
 
 // OnChange has fn called before each call that changes something (see
-// [Call.Changes]), the log's as well as the engine's; nil ends that. Each call of fn
+// [Call.Changes]), the log's as well as the engine's, and once more in the middle of a
+// WriteSync, when all is written and nothing durable; nil ends that. Each call of fn
 // is a moment at which the power may fail: in fn, [Disk.State] is what that leaves,
 // and what was promised until then must be in it. The moment behind the last call is
 // not among them: call State there too.
@@ -93,7 +97,7 @@ func (d *Disk) Kill() *Disk {
 }
 
 // KillAt ends the process as Kill does, but before its call number n, from 0 and from
-// now on, that changes something. A negative n takes that back. Kill, then, returns
+// now on, that changes something; a WriteSync counts twice, as for OnChange. A negative n takes that back. Kill, then, returns
 // the file system of the next process.
 func (d *Disk) KillAt(n int) {
 	d.turn.Lock()
@@ -144,10 +148,21 @@ func (d *Disk) handle(c vfs.Call, do func(int) (int, error)) (int, error) {
 		d.before(call)
 	}
 	n, err := d.perform(c, do)
-	if c.Op == vfs.Sync && err != nil && !errors.Is(err, fs.ErrClosed) {
+	if (c.Op == vfs.Sync || c.Op == vfs.WriteSync) && err != nil && !errors.Is(err, fs.ErrClosed) {
 		_ = d.core.FailSync(c.Name) // it may have no name any more, and then nothing of it is left
 	}
 	return n, err
+}
+
+// within is around each call of core: there is a moment in the middle of a WriteSync.
+func (d *Disk) within(c vfs.Call, do func(int) (int, error)) (int, error) {
+	if c.Op == vfs.WriteSync {
+		if n, err := do(-int(c.Size)); err != nil {
+			return n, err
+		}
+		d.before(callOf(c))
+	}
+	return d.perform(c, do)
 }
 
 // before does what is due before the call. Requires turn.

@@ -358,3 +358,58 @@ func TestCallsOfTheLogAndTheEngineAreOfOneKind(t *testing.T) {
 	require.Greater(t, d.Matched(), 100)
 	require.Zero(t, d.Failed())
 }
+
+// TestWriteSyncHasAMomentInItsMiddle, when all of it is written and nothing durable.
+func TestWriteSyncHasAMomentInItsMiddle(t *testing.T) {
+	begin := func(d *waltest.Disk) *wal.Log {
+		l, err := wal.Open("log", &wal.Options{FS: d.FS(), Direct: true, SegmentSize: 64 << 10})
+		require.NoError(t, err)
+		_, err = l.Append([]byte("one"))
+		require.NoError(t, err)
+		return l
+	}
+	last := func(s *waltest.State) (lasts []wal.LSN) {
+		for img := range s.Images(100, 1) {
+			l, err := wal.Open("log", &wal.Options{FS: img.Disk().FS()})
+			require.NoError(t, err)
+			if !slices.Contains(lasts, l.LastLSN()) {
+				lasts = append(lasts, l.LastLSN())
+			}
+			require.NoError(t, l.Close())
+		}
+		slices.Sort(lasts)
+		return lasts
+	}
+	d := waltest.New(512)
+	l := begin(d)
+	var moments [][]wal.LSN
+	d.OnChange(func(c waltest.Call) {
+		require.Equal(t, waltest.WriteSync, c.Op)
+		moments = append(moments, last(d.State()))
+	})
+	_, err := l.Append([]byte("two"))
+	d.OnChange(nil)
+	require.NoError(t, err)
+	require.Equal(t, [][]wal.LSN{{1}, {1, 2}}, moments)
+	require.Equal(t, []wal.LSN{2}, last(d.State()))
+	d.Trace()
+	_, err = l.Append([]byte("three"))
+	require.NoError(t, err)
+	require.Regexp(t, `^writesync 0000000000000001.seg \d+\+512\n$`, d.Trace())
+
+	d.KillAt(1)
+	_, err = l.Append([]byte("four"))
+	require.ErrorIs(t, err, wal.ErrUnknownOutcome)
+	require.True(t, d.Killed())
+	require.Equal(t, []wal.LSN{3, 4}, last(d.State()))
+	_ = l.Close()
+
+	d = waltest.New(512)
+	l = begin(d)
+	d.Fail(waltest.Fault{Match: func(c waltest.Call) bool { return c.Op == waltest.WriteSync }, Short: 512})
+	_, err = l.Append([]byte("two"))
+	require.ErrorIs(t, err, wal.ErrUnknownOutcome)
+	require.Equal(t, 1, d.Failed())
+	require.Equal(t, []wal.LSN{1, 2}, last(d.State()))
+	_ = l.Close()
+}

@@ -31,6 +31,10 @@ const (
 	Sync     Op = "sync"
 	Stat     Op = "stat"
 	Close    Op = "close" // of a file or a lock
+
+	// WriteSync writes bytes and makes them, and nothing else, durable: the log's alone,
+	// with [wal.Options].Direct.
+	WriteSync Op = "writesync"
 )
 
 // Call is one call of the file system.
@@ -38,7 +42,7 @@ type Call struct {
 	Op   Op
 	Name string // the path, as the caller gave it; of an open file the present one
 	To   string // the new path, of Rename and Link
-	Off  int64  // in bytes, of Read and Write
+	Off  int64  // in bytes, of Read, Write, Zero and WriteSync
 	Size int64  // in bytes: what to read or write, or what the size is to be, of Allocate and Truncate
 }
 
@@ -59,7 +63,7 @@ func (c Call) Changes() bool {
 // String returns the call as one line of text.
 func (c Call) String() string {
 	switch c.Op {
-	case Read, Write, Zero:
+	case Read, Write, Zero, WriteSync:
 		return fmt.Sprintf("%s %s %d+%d", c.Op, c.Name, c.Off, c.Size)
 	case Allocate, Truncate:
 		return fmt.Sprintf("%s %s %d", c.Op, c.Name, c.Size)
@@ -91,7 +95,8 @@ type Fault struct {
 	After bool
 
 	// Short is how many bytes a Read or Write that fails has done all the same and
-	// says so, at most what was asked for.
+	// says so, at most what was asked for. A WriteSync that fails has written so many, of
+	// which none is durable.
 	Short int
 }
 

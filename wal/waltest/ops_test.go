@@ -10,7 +10,7 @@ import (
 
 func TestEveryOperationHasAName(t *testing.T) {
 	known := map[Op]bool{}
-	for _, op := range []Op{Mkdir, List, Create, Open, Rename, Remove, Link, SyncDir, Lock, Read, Write, Allocate, Zero, Truncate, Sync, Stat, Close} {
+	for _, op := range []Op{Mkdir, List, Create, Open, Rename, Remove, Link, SyncDir, Lock, Read, Write, Allocate, Zero, WriteSync, Truncate, Sync, Stat, Close} {
 		known[op] = true
 	}
 	ops := 0
