@@ -11,8 +11,8 @@ import (
 	"github.com/seed3918b8df/tidemark/internal/vfs"
 )
 
-// Writer writes one segment, from its creation to its seal, through one file
-// descriptor. It is for one goroutine at a time. Its state changes only after
+// Writer writes one segment, from its creation to its seal, through one open
+// file. It is for one goroutine at a time. Its state changes only after
 // the call that changes the file has succeeded; after an error the owner either
 // calls [Writer.Cut] or abandons the segment.
 type Writer struct {
@@ -140,9 +140,15 @@ func (w *Writer) Write(drafts []byte) error {
 	return err
 }
 
-// UseDirect has [Writer.WriteSync] ready, if the file has that. It is called before anybody
-// else uses the Writer.
+// UseDirect has [Writer.WriteSync] ready, if the file has that, until [Writer.Seal] or
+// [Writer.Trim]. It is called before anybody else uses the Writer.
 func (w *Writer) UseDirect() { w.block = int64(w.file.Direct()) }
+
+// endDirect gives back what UseDirect took. What fails there has been written all the same.
+func (w *Writer) endDirect() {
+	w.block = 0
+	_ = w.file.EndDirect()
+}
 
 // Block returns the number of bytes that what WriteSync writes is aligned to; 0: the file has
 // no such call, or UseDirect was not called.
@@ -397,6 +403,7 @@ func (w *Writer) Seal(next Pin, now int64) error {
 	if w.synced != w.off {
 		panic("segment: seal before sync")
 	}
+	w.endDirect()
 	s := Seal{Length: w.off, Chain: w.chain, Last: w.next - 1, Records: uint64(w.next - w.base),
 		Next: next.ID, NextSalt: next.Salt, Time: now, index: indexSparse}
 	data := s.encode()
@@ -415,7 +422,10 @@ func (w *Writer) Seal(next Pin, now int64) error {
 
 // Trim gives back the space behind the last whole group, if FRONT or the opening of
 // a segment that follows, which must be durable, allow it.
-func (w *Writer) Trim() error { return w.file.Truncate(w.off) }
+func (w *Writer) Trim() error {
+	w.endDirect()
+	return w.file.Truncate(w.off)
+}
 
 // Close closes the file without a sync.
 func (w *Writer) Close() error { return w.file.Close() }

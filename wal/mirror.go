@@ -21,7 +21,7 @@ import (
 // done by the same call where the segment has one.
 func (l *Log) writeDrafts(r *round, drafts []byte) error {
 	w, m := l.lead.tail, l.lead.segments[len(l.lead.segments)-1].mirror.Load()
-	if m == nil || !r.sync {
+	if m == nil || !r.sync || l.lead.flushed > directMost {
 		return w.Write(drafts)
 	}
 	image, from, ok := m.image(w, len(drafts))
@@ -57,9 +57,9 @@ type mirrorPart struct {
 // mirrorSize is how many bytes a part has.
 const mirrorSize = 1 << 20
 
-// directMost is how many bytes may be written past the page cache at once: of more, the disk
-// has written a part when the rest is copied to the page cache. Of groups of 17 KiB there are
-// a tenth more a second for it, of groups of 260 KiB it is a fifth less.
+// directMost is how many bytes may be written past the page cache at once, and on the mean: of
+// more, the disk has written a part when the rest is copied to the page cache. Of groups of
+// 17 KiB there are a tenth more a second past it, of groups of 220 KiB a fifth less.
 const directMost = 128 << 10
 
 // mirrorGap is how many bytes a mirror reads that were written otherwise, to go on behind

@@ -16,14 +16,14 @@ import (
 //	write 0000000000000001.seg 4096+n
 //	sync 0000000000000001.seg
 //
-// those of a large one
+// or, with Options.Direct, one: see mirror.go. Those of a large one are
 //
 //	write 0000000000000001.seg 4096+…  behind the record, if it is padded
 //	write 0000000000000001.seg 4096+…  piece by piece, but for the page in which it begins
 //	write 0000000000000001.seg 4096+n  that page, with the headers
 //	sync 0000000000000001.seg
 //
-// and those of a rotation, with the next segment ready,
+// and those of a rotation, with the next segment ready, are
 //
 //	sync 0000000000000001.seg         unless it is synced
 //	write 0000000000000002.seg 4096+n the opening group, with the first records

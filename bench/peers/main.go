@@ -33,6 +33,7 @@ func main() {
 func peers() []load.Target {
 	return append([]load.Target{
 		load.Truncated("tidemark, truncated", wal.Options{}),
+		load.Truncated("tidemark, truncated, direct", wal.Options{Direct: true}),
 		pebble(false), pebble(true),
 		etcd(), load.Batched(etcd()),
 		raftWAL(), load.Batched(raftWAL()),

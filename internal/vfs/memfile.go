@@ -37,6 +37,7 @@ type memFile struct {
 	mode Mode
 
 	closed bool // under ino.mu
+	direct bool // under ino.mu: Direct was called
 }
 
 // ReadAt implements [File].
@@ -116,21 +117,32 @@ func (f *memFile) InPlace() bool { return true }
 
 // Direct implements [File]: 0, unless [Mem.UseDirect] says something else.
 func (f *memFile) Direct() int {
-	if f.mode != ReadWrite {
+	if f.mode != ReadWrite || f.fs.direct == 0 {
 		return 0
 	}
+	f.ino.mu.Lock()
+	defer f.ino.mu.Unlock()
+	f.direct = true
 	return f.fs.direct
+}
+
+// EndDirect implements [File].
+func (f *memFile) EndDirect() error {
+	f.ino.mu.Lock()
+	defer f.ino.mu.Unlock()
+	f.direct = false
+	return nil
 }
 
 // WriteSync implements [File].
 func (f *memFile) WriteSync(p []byte, off int64) error {
-	if err := f.aligned(p, off); err != nil {
-		return pathError("writesync", f.name, err)
-	}
 	f.ino.mu.Lock()
 	defer f.ino.mu.Unlock()
 	if err := f.writable("writesync", off); err != nil {
 		return err
+	}
+	if err := f.aligned(p, off); err != nil {
+		return pathError("writesync", f.name, err)
 	}
 	if off+int64(len(p)) > int64(len(f.ino.data)) {
 		return pathError("writesync", f.name, syscall.EINVAL)
@@ -139,11 +151,12 @@ func (f *memFile) WriteSync(p []byte, off int64) error {
 	return nil
 }
 
-// aligned returns an error unless p and off are aligned for WriteSync.
+// aligned returns an error unless p and off are aligned for WriteSync. Call it with ino.mu
+// held.
 func (f *memFile) aligned(p []byte, off int64) error {
 	align := f.fs.direct
 	switch {
-	case align == 0:
+	case align == 0, !f.direct:
 		return errors.ErrUnsupported
 	case misaligned(p, align) != 0, len(p)%align != 0, off%int64(align) != 0:
 		return syscall.EINVAL

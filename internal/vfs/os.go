@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -81,8 +82,8 @@ type osFile struct {
 	raw  syscall.RawConn // keeps the descriptor from being closed under a call
 	data dataSync
 
-	zeroed bool     // Allocate wrote zeros, as there was no other way
-	direct *os.File // the same file, for WriteSync; nil: it has none
+	zeroed bool                    // Allocate wrote zeros, as there was no other way
+	direct atomic.Pointer[os.File] // the same file, for WriteSync; nil: it has none
 }
 
 func newOSFile(f *os.File, err error) (File, error) {
@@ -111,10 +112,11 @@ func (f *osFile) Stat() (Info, error) {
 
 // WriteSync implements [File].
 func (f *osFile) WriteSync(p []byte, off int64) error {
-	if f.direct == nil {
+	direct := f.direct.Load()
+	if direct == nil {
 		return &fs.PathError{Op: "writesync", Path: f.Name(), Err: errors.ErrUnsupported}
 	}
-	_, err := f.direct.WriteAt(p, off)
+	_, err := direct.WriteAt(p, off)
 	if err == nil {
 		return nil
 	}
@@ -124,14 +126,16 @@ func (f *osFile) WriteSync(p []byte, off int64) error {
 	return &fs.PathError{Op: "writesync", Path: f.Name(), Err: err}
 }
 
-// Close implements [File].
-func (f *osFile) Close() error {
-	err := f.File.Close()
-	if f.direct != nil {
-		err = errors.Join(err, f.direct.Close())
+// EndDirect implements [File].
+func (f *osFile) EndDirect() error {
+	if direct := f.direct.Swap(nil); direct != nil {
+		return direct.Close()
 	}
-	return err
+	return nil
 }
+
+// Close implements [File].
+func (f *osFile) Close() error { return errors.Join(f.EndDirect(), f.File.Close()) }
 
 func (f *osFile) Allocate(size int64) error {
 	fi, err := f.File.Stat()

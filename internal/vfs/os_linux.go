@@ -123,7 +123,7 @@ const directAlign = 4 << 10
 // has FUA, and else is followed by a flush, as it is by fdatasync. ext4 writes through the
 // page cache all the same where it journals data or encrypts it.
 func (f *osFile) Direct() int {
-	if f.direct == nil && f.marksExtents() {
+	if f.direct.Load() == nil && f.marksExtents() {
 		_ = f.control("open", func(fd uintptr) error {
 			flags, err := unix.FcntlInt(fd, unix.F_GETFL, 0)
 			if err != nil || flags&unix.O_ACCMODE != unix.O_RDWR {
@@ -136,11 +136,13 @@ func (f *osFile) Direct() int {
 			if _, err = direct.ReadAt(Aligned(directAlign, directAlign), 0); err != nil {
 				return errors.Join(err, direct.Close())
 			}
-			f.direct = direct
+			if !f.direct.CompareAndSwap(nil, direct) {
+				return direct.Close()
+			}
 			return nil
 		})
 	}
-	if f.direct == nil {
+	if f.direct.Load() == nil {
 		return 0
 	}
 	return directAlign

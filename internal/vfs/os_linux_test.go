@@ -2,6 +2,7 @@ package vfs
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -105,7 +106,7 @@ func TestDirectGoesPastThePageCache(t *testing.T) {
 	require.NoError(t, f.Allocate(3*directAlign))
 	require.NoError(t, os.Rename(name, name+"2"))
 	require.Equal(t, directAlign, f.Direct())
-	flags, err := unix.FcntlInt(f.direct.Fd(), unix.F_GETFL, 0)
+	flags, err := unix.FcntlInt(f.direct.Load().Fd(), unix.F_GETFL, 0)
 	require.NoError(t, err)
 	require.Equal(t, unix.O_DIRECT|unix.O_DSYNC, flags&(unix.O_DIRECT|unix.O_DSYNC))
 	p := Aligned(directAlign, directAlign)
@@ -119,7 +120,13 @@ func TestDirectGoesPastThePageCache(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, read.Direct(), "it cannot be written")
 	require.NoError(t, read.Close())
-	require.NoError(t, f.direct.Close())
+	direct := f.direct.Load()
+	require.NoError(t, f.EndDirect())
+	require.ErrorIs(t, direct.Close(), os.ErrClosed)
+	err = f.WriteSync(p, 0)
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.Equal(t, directAlign, f.Direct(), "once more")
+	require.NoError(t, f.direct.Load().Close())
 	err = f.WriteSync(p, 0)
 	require.ErrorIs(t, err, os.ErrClosed)
 	require.ErrorContains(t, err, name+": ")

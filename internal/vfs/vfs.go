@@ -119,12 +119,15 @@ type File interface {
 
 	// Direct has WriteSync ready, if the file has that, and returns the number of bytes of
 	// which its memory, offset and size are multiples, a power of two; or 0, as always of a
-	// file opened ReadOnly. It is called before anybody else uses the file.
+	// file opened ReadOnly.
 	Direct() int
+
+	// EndDirect gives back what Direct has taken, a descriptor, as Close does.
+	EndDirect() error
 
 	// WriteSync writes p at off, past what the system keeps of files in memory, and returns
 	// once those bytes are durable: they alone, and nothing else that was written before.
-	// p is aligned as Direct says, as [Aligned] memory is, and the file, as it was last
+	// p is aligned as Direct said, as [Aligned] memory is, and the file, as it was last
 	// synced, reaches as far as p. After an error nothing is known of those bytes; WriteAt
 	// and Sync would prove nothing of them either.
 	WriteSync(p []byte, off int64) error

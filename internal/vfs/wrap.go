@@ -268,6 +268,8 @@ func (f *wrapFile) Zero(off, end int64) (use bool, err error) {
 
 func (f *wrapFile) Direct() int { return f.base.Direct() }
 
+func (f *wrapFile) EndDirect() error { return f.base.EndDirect() }
+
 func (f *wrapFile) WriteSync(p []byte, off int64) error {
 	_, err := f.w.h(f.about(WriteSync, off, int64(len(p))), func(n int) (int, error) {
 		if n < 0 {

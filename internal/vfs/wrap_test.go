@@ -37,7 +37,7 @@ func session(fsys vfs.FS) (err error) {
 	do(func() error { return fsys.SyncDir("log") })
 	do(func() error { _, err := f.WriteAt([]byte("ABCDEFGH"), 0); return err })
 	do(func() error { return f.Sync() })
-	do(func() error { return f.WriteSync([]byte("GH"), 6) })
+	do(func() error { f.Direct(); return f.WriteSync([]byte("GH"), 6) })
 	do(func() error { return f.Truncate(4) })
 	do(func() error { return fsys.Link("log/1.seg", "log/2") })
 	do(func() error { return fsys.Remove("log/1.seg") })
@@ -245,6 +245,7 @@ func TestFaultShortensWrites(t *testing.T) {
 func TestFaultInWriteSync(t *testing.T) {
 	_, tr, file := faulty(t, vfs.Fault{Match: func(c vfs.Call) bool { return c.Op == vfs.WriteSync }, Short: 3})
 	require.NoError(t, file.Allocate(8))
+	require.Equal(t, 1, file.Direct())
 	tr.Take()
 	require.ErrorIs(t, file.WriteSync([]byte("ABCDE"), 1), syscall.EIO)
 	require.Equal(t, "write a 1+3\n", tr.Take(), "none of it is durable")

@@ -171,8 +171,13 @@ func writeSync(s *suite) {
 		s.write(f, "c", 3*a-1)
 		s.holds(f, strings.Repeat("\x00", align-1)+"a"+string(p[1:])+"c"+strings.Repeat("\x00", size-3*align))
 	}
+	s.ok(f.EndDirect())
+	s.is(f.WriteSync(p, 0), errors.ErrUnsupported)
+	s.ok(f.EndDirect())
+	s.that(f.Direct() == align, "another alignment once more")
+	s.ok(f.WriteSync(p, 0))
 	s.ok(f.Close())
-	s.is(f.WriteSync(p, 0), fs.ErrClosed)
+	s.fails(f.WriteSync(p, 0))
 }
 
 func truncate(s *suite) {
