@@ -143,7 +143,7 @@ func (wl workload) failEveryCall(t *testing.T, c *tally) {
 		quiet = wl.run(t, base, start, injected{closes: closes}, (*run).judge)
 		require.Empty(t, quiet.problems, "without a fault:\n%v\n%s", quiet.model, quiet.trace())
 	}
-	rare, common := scale.Pick(t, 797, 127, 31, 1), scale.Pick(t, 211, 27, 11, 1) // the latter of EIO and ENOSPC
+	rare, common := scale.Pick(t, 797, 149, 31, 1), scale.Pick(t, 211, 31, 11, 1) // the latter of EIO and ENOSPC
 	pairs, gaps := scale.Pick(t, 307, 37, 17, 1), 8
 	type cell struct {
 		op  vfs.Op
