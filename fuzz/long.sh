@@ -22,7 +22,7 @@ readonly disks='ext4-ordered ext4-writeback ext4-journal ext4-no-journal xfs'
 
 parts() {
 	local i
-	echo faults; echo lost-syncs; echo nested; echo kills; echo mutants # soon done
+	echo faults; echo lost-syncs; echo nested; echo direct; echo kills; echo mutants # soon done
 	for i in $directories; do echo "fuzz-$i"; done
 	for ((i = 1; i <= crashes; i++)); do echo "crash-$i"; done
 	for i in $disks; do echo "power-$i"; done
@@ -36,6 +36,7 @@ command() {
 	case $1 in
 	crash-*) echo "go test ./fuzz $long -run EveryCrashState -states 1250000 -part ${1#*-}/$crashes" ;;
 	nested) echo "go test ./fuzz $long -run RecoveryMayCrash -nested 1000000" ;;
+	direct) echo "go test ./fuzz $long -run DirectWrites" ;;
 	faults) echo "go test ./wal $long -run EveryFailingCall" ;;
 	lost-syncs) echo "go test ./wal $long -run WhatOpenHandsOut" ;;
 	kills) echo "go test ./fuzz/kill $long -run KilledProcesses" ;;
