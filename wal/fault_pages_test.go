@@ -3,8 +3,11 @@ package wal
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -210,6 +213,9 @@ func (r *run) judgeLost(v lostSync, moment int) (opened int) {
 	l, err := Open("log", &o)
 	opened = int(made.Load())
 	want := m.worlds(powerLoss)
+	if v.pages == late {
+		maps.Copy(want, m.fronts(r.liedAt, powerLoss))
+	}
 	r.images++
 	switch {
 	case v.pages == late && errors.Is(err, ErrCorrupt):
@@ -272,4 +278,21 @@ func (m *model) without(n int) *model {
 		}
 	}
 	return c
+}
+
+// fronts returns what else a log may be of which m is without certainty after the first n
+// operations: FRONT is another file, and so a truncation of the front may be there without
+// some of what was done before it.
+func (m *model) fronts(n int, powerLoss bool) map[string]bool {
+	all := map[string]bool{}
+	for i, op := range m.ops {
+		if i < n || op.fate == fateNone || !strings.HasPrefix(op.what, "truncate front") {
+			continue
+		}
+		for k := n; k < i; k++ {
+			some := &model{start: m.start, ops: append(slices.Clone(m.ops[:k]), op)}
+			maps.Copy(all, some.worlds(powerLoss))
+		}
+	}
+	return all
 }
