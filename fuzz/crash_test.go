@@ -202,7 +202,7 @@ func TestDirectWritesSurviveEveryCrash(t *testing.T) {
 	e.check()
 	e.report(t)
 	e.reaches(t, "@F", "@G", "@H", "@I", "@O")
-	require.GreaterOrEqual(t, e.byCall["writesync"], scale.Pick(t, 50, 700, 10_000, 100_000))
+	require.GreaterOrEqual(t, e.byCall["writesync"], scale.Pick(t, 50, 700, 10_000, 80_000))
 	require.GreaterOrEqual(t, e.checker.Images(), scale.Pick(t, 300, 3_000, 50_000, e.enough))
 }
 

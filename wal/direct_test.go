@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -72,15 +73,18 @@ func TestDirectCalls(t *testing.T) {
 // TestDirectIsForWhatIsToBeDurableAtOnce, and where the file system has it.
 func TestDirectIsForWhatIsToBeDurableAtOnce(t *testing.T) {
 	m, _ := directFS(512)
+	var said bytes.Buffer
 	for name, o := range map[string]Options{
 		"interval":     {FS: m, Direct: true, Sync: SyncInterval},
 		"none":         {FS: m, Direct: true, Sync: SyncNone},
 		"not asked":    {FS: m},
 		"no such call": {FS: vfs.NewMem(), Direct: true},
 	} {
+		said.Reset()
+		o.Logger, o.SegmentSize = slog.New(slog.NewTextHandler(&said, nil)), small
 		l, err := Open(name, &o)
 		require.NoError(t, err)
-		requireAppend(t, l, "one", "two", "three")
+		requireAppend(t, l, "one", "two", strings.Repeat("3", small))
 		for range 3 {
 			p, err := l.AppendAsync([]byte("more"))
 			require.NoError(t, err)
@@ -89,6 +93,7 @@ func TestDirectIsForWhatIsToBeDurableAtOnce(t *testing.T) {
 		require.Zero(t, l.Stats().Direct, name)
 		require.NotZero(t, l.Stats().Syncs, name)
 		require.NoError(t, l.Close())
+		require.Equal(t, name == "no such call", strings.Count(said.String(), "Options.Direct") == 1, "%s: %s", name, &said)
 	}
 }
 

@@ -331,11 +331,15 @@ func (k *keeper) newHeader(l *Log) (segment.Header, error) {
 
 // made has w, the newest segment, ready for how groups are written, and notes its size.
 func (k *keeper) made(l *Log, w *segment.Writer) {
-	if l.opts.Direct && l.opts.Sync == SyncAlways {
+	direct := l.opts.Direct && l.opts.Sync == SyncAlways
+	if direct {
 		w.UseDirect()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if direct && w.Block() == 0 && k.mu.size == 0 {
+		l.logger.Warn("wal: Options.Direct: groups are written through the page cache here", "path", w.Path())
+	}
 	k.mu.size, k.mu.scarce = w.Header().Size, false
 }
 
