@@ -192,7 +192,7 @@ func TestDirectWritesSurviveEveryCrash(t *testing.T) {
 			if s.Options.Sync != wal.SyncAlways || i > 1 && length > 2 {
 				continue
 			}
-			s.Options.Direct, s.Ops = true, "a" // the first group of a segment is written otherwise
+			s.Options.Direct, s.Ops, s.Seed = true, "a", uint64(length) // the first group of a segment is written otherwise
 			e.perPoint = max(1, images)
 			for s := range (Round{Like: s, Length: length, Images: images}).Scripts(0, 1) {
 				e.run(t, s)

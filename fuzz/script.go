@@ -82,7 +82,7 @@ type Run struct {
 // NewRun prepares the execution of s on the disk, on which the log is as h says.
 func NewRun(s Script, disk *vfs.Crash, h *History) *Run {
 	if s.Options.Direct {
-		disk.UseDirect(s.Unit)
+		disk.UseDirect(max(s.Unit, 512<<(s.Seed%2*3))) // as real ones, 4096, or to a sector
 	}
 	return &Run{Script: s, Disk: disk, History: h, payload: rand.New(rand.NewPCG(s.Seed, 1))}
 }

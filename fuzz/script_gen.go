@@ -166,7 +166,7 @@ func ReuseScripts() (list []Script) {
 // ones as are asked for.
 func DirectScripts(long int) (list []Script) {
 	for i, ops := range []string{"wsa", "wsA", "wsawsA", "wsv", "wsr", "wsB", "wst", "fa", "Fa", "kwsa"} {
-		s := Script{Ops: "aA" + ops, From: 3, Unit: []int{512, 4096}[i%2], Seed: uint64(i)}
+		s := Script{Ops: "aA" + ops, From: 3, Unit: []int{512, 512, 4096}[i%3], Seed: uint64(i)}
 		s.Options.SegmentSize, s.Options.Direct = 64<<10, true
 		list = append(list, s)
 	}

@@ -5,7 +5,8 @@
 // # The evidence
 //
 // A crash may leave any mixture of what was written since the last sync: in the
-// last group or two, at the end of the log. It cannot touch what a sync covered.
+// last group or two, at the end of the log. It cannot touch what a sync covered,
+// nor where that is written once more with the same bytes.
 // So the question is not whether something is damaged, but whether that which is
 // damaged was durable. Each group of records carries the watermark, the part of
 // its file that syncs had covered when it was written. A header that verifies

@@ -120,10 +120,10 @@ func TestSetAsideRefusesWhatIsNotWrittenInPlace(t *testing.T) {
 // TestRestOfAReusedFile: whatever a group ends at, in whatever unit, a scan behind it finds
 // zeros, and nothing of what the file had.
 func TestRestOfAReusedFile(t *testing.T) {
-	for _, unit := range []int64{8, 512, 4096} {
-		random := rand.New(rand.NewPCG(uint64(unit), 3))
+	for i, unit := range []int64{8, 512, 4096, 8} {
+		random := rand.New(rand.NewPCG(uint64(unit), uint64(i)))
 		fsys, spare := aside(t, 256<<10)
-		fsys.UseDirect(512)
+		fsys.UseDirect([]int{512, 4096}[i%2])
 		w, err := Reuse(fsys, "log", spare, header(unit), 256<<10, nil)
 		require.NoError(t, err)
 		clean := func(what string) {

@@ -12,9 +12,10 @@
 // that a caller appended, each with a number, its LSN; LSNs are dense and rise
 // within a segment and from one segment to the next. What is written at once is
 // a group. A group consists of frames; a record is one frame. What stands in a
-// group is never written over, but by a recovery that writes a tail again with the
-// bytes it just verified. A file that is no part of the log any more may become
-// another segment, with another salt.
+// group is never written over, but with the bytes that it has: by a recovery that
+// writes a tail again which it just verified, and by a write of whole blocks, of
+// which the first has the end of what stands before. A file that is no part of the
+// log any more may become another segment, with another salt.
 //
 // All integers are little-endian. H is 64-bit xxHash with seed 0. "||" joins
 // bytes; u16, u32, u64 are unsigned integers of that many bits, i64 is signed,

@@ -140,8 +140,8 @@ func (w *Writer) Write(drafts []byte) error {
 	return err
 }
 
-// UseDirect has [Writer.WriteSync] ready, if the file has that, until [Writer.Seal] or
-// [Writer.Trim]. It is called before anybody else uses the Writer.
+// UseDirect has [Writer.WriteSync] ready, if the file has that, until [Writer.Seal],
+// [Writer.Trim] or [Writer.Cut]. It is called before anybody else uses the Writer.
 func (w *Writer) UseDirect() { w.block = int64(w.file.Direct()) }
 
 // endDirect gives back what UseDirect took. What fails there has been written all the same.
@@ -390,6 +390,7 @@ func (w *Writer) Sync() error {
 // never comes back. No group can be written afterwards. FRONT must allow it: see
 // [Front].
 func (w *Writer) Cut() error {
+	w.endDirect()
 	if err := w.file.Truncate(w.off); err != nil {
 		return err
 	}

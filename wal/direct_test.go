@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -144,59 +145,63 @@ func TestDirectReadsFromMemory(t *testing.T) {
 // the file, and has the end of it when that was written past the page cache.
 func TestMirrorIsTheFile(t *testing.T) {
 	for _, block := range []int{512, 4096} {
-		random := rand.New(rand.NewPCG(uint64(block), 1))
-		m, _ := directFS(block)
-		l := openWith(t, Options{FS: m, Direct: true, firstSegment: 32 << 20})
-		requireAppend(t, l, "one")
-		file, hits, turns := l.lead.tail.File(), 0, 0
-		mirror := l.lead.segments[0].mirror.Load()
-		check := func(off, n int64) bool {
-			got, want := make([]byte, n), make([]byte, n)
-			if !mirror.read(got, off) {
-				return false
-			}
-			_, err := file.ReadAt(want, off)
-			require.NoError(t, err)
-			require.True(t, bytes.Equal(want, got), "block %d, %d bytes at %d", block, n, off)
-			return true
-		}
-		for l.lead.tail.Off() < 8<<20 {
-			start := l.lead.segments[0].mirror.Load().parts[0].start
-			size := random.IntN(3000)
-			switch random.IntN(100) {
-			case 0:
-				size = random.IntN(2 * directMost)
-			case 1:
-				require.NoError(t, l.exclusive(func(r *round) error { return l.mark(r, random.IntN(2) == 0) }))
-				continue
-			case 2:
-				p, err := l.AppendAsync(make([]byte, size))
-				require.NoError(t, err)
-				require.NoError(t, p.Wait(context.Background()))
-				continue
-			}
-			direct, before := l.Stats().Direct, l.lead.tail.Off()
-			requireAppend(t, l, string(bytes.Repeat([]byte{byte(size)}, size)))
-			end := l.lead.tail.Off()
-			if l.Stats().Direct > direct {
-				require.True(t, check(before, end-before), "the newest group")
-			}
-			require.False(t, mirror.read(make([]byte, 1), end), "nothing is behind the end")
-			for range 10 {
-				off := max(0, end-random.Int64N(2*mirrorSize))
-				if check(off, random.Int64N(min(end-off, 100_000))) {
-					hits++
-				}
-			}
-			if mirror.parts[0].start != start {
-				turns++
-			}
-		}
-		require.Greater(t, hits, 4_000)
-		require.Greater(t, turns, 4)
-		require.True(t, mirror.read(nil, 4096))
-		require.NoError(t, l.Close())
+		synctest.Test(t, func(t *testing.T) { mirrorIsTheFile(t, block) })
 	}
+}
+
+func mirrorIsTheFile(t *testing.T, block int) {
+	random := rand.New(rand.NewPCG(uint64(block), 1))
+	m, _ := directFS(block)
+	l := openWith(t, Options{FS: m, Direct: true, firstSegment: 32 << 20})
+	requireAppend(t, l, "one")
+	file, hits, turns := l.lead.tail.File(), 0, 0
+	mirror := l.lead.segments[0].mirror.Load()
+	require.EqualValues(t, mirrorSize, mirror.size)
+	check := func(off, n int64) bool {
+		got, want := make([]byte, n), make([]byte, n)
+		if !mirror.read(got, off) {
+			return false
+		}
+		_, err := file.ReadAt(want, off)
+		require.NoError(t, err)
+		require.True(t, bytes.Equal(want, got), "block %d, %d bytes at %d", block, n, off)
+		return true
+	}
+	for l.lead.tail.Off() < 8<<20 {
+		start := l.lead.segments[0].mirror.Load().parts[0].start
+		size := random.IntN(3000)
+		switch random.IntN(100) {
+		case 0:
+			size = random.IntN(2 * directMost)
+		case 1:
+			require.NoError(t, l.exclusive(func(r *round) error { return l.mark(r, random.IntN(2) == 0) }))
+			continue
+		case 2:
+			p, err := l.AppendAsync(make([]byte, size))
+			require.NoError(t, err)
+			require.NoError(t, p.Wait(context.Background()))
+			continue
+		}
+		direct, before := l.Stats().Direct, l.lead.tail.Off()
+		requireAppend(t, l, string(bytes.Repeat([]byte{byte(size)}, size)))
+		end := l.lead.tail.Off()
+		if l.Stats().Direct > direct {
+			require.True(t, check(before, end-before), "the newest group")
+		}
+		require.False(t, mirror.read(make([]byte, 1), end), "nothing is behind the end")
+		for range 10 {
+			off := max(0, end-random.Int64N(2*mirrorSize))
+			if check(off, random.Int64N(min(end-off, 100_000))) {
+				hits++
+			}
+		}
+		if mirror.parts[0].start != start {
+			turns++
+		}
+	}
+	require.Greater(t, hits, 4_000)
+	require.Greater(t, turns, 4)
+	require.NoError(t, l.Close())
 }
 
 // TestMirrorThatCannotBeFilled leaves the group to the page cache.
@@ -234,9 +239,10 @@ func TestFailedDirectWriteEndsTheLog(t *testing.T) {
 	require.ErrorIs(t, l.Close(), ErrFailed)
 }
 
-// TestDirectBesideReaders on the disk: who reads while others append sees what they did.
+// TestDirectBesideReaders on the disk: who reads while others append sees what they did,
+// from memory of which parts come and go.
 func TestDirectBesideReaders(t *testing.T) {
-	l, err := Open(t.TempDir()+"/log", &Options{Direct: true, SegmentSize: 256 << 10, firstSegment: 256 << 10})
+	l, err := Open(t.TempDir()+"/log", &Options{Direct: true, SegmentSize: 256 << 10, firstSegment: 256 << 10, mirrorSize: 8 << 10})
 	require.NoError(t, err)
 	const writers, each = 3, 200
 	data := func(n int) []byte { return bytes.Repeat([]byte{byte(n), byte(n >> 8)}, 50+n%1000) }
@@ -277,5 +283,91 @@ func TestDirectBesideReaders(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	if l.Stats().Direct == 0 {
+		t.Skip("NOT TESTED: the directory for temporary files is neither on ext4 nor on XFS")
+	}
 	require.NoError(t, l.Close())
+}
+
+// TestMirrorTurnsBesideReaders, who have what they read in a part that is used again.
+func TestMirrorTurnsBesideReaders(t *testing.T) {
+	m, _ := directFS(512)
+	l := openWith(t, Options{FS: m, Direct: true, SegmentSize: 1 << 20, firstSegment: 1 << 20, mirrorSize: 2 << 10})
+	data := func(lsn LSN) []byte { return bytes.Repeat([]byte{byte(lsn)}, 100+int(lsn%500)) }
+	const n = 1500
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for last := LSN(0); last < n; {
+				if last = l.LastLSN(); last == 0 {
+					continue
+				}
+				for lsn := max(1, last-3); lsn <= last; lsn++ {
+					if got, err := l.Read(lsn, nil); err != nil || !bytes.Equal(data(lsn), got) {
+						t.Errorf("record %d is not what was appended: %v", lsn, err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for lsn := LSN(1); lsn <= n; lsn++ {
+		requireAppend(t, l, string(data(lsn)))
+	}
+	wg.Wait()
+	require.Greater(t, l.Stats().Direct, uint64(n/2))
+	require.NoError(t, l.Close())
+}
+
+// TestDirectOnFilesThatAreUsedAgain: they are as others are.
+func TestDirectOnFilesThatAreUsedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := directFS(4096)
+		l := openWith(t, Options{FS: m, Direct: true, SegmentSize: 32 << 10, firstSegment: 32 << 10})
+		again := uint64(0)
+		for range 400 {
+			before := l.Stats().Direct
+			requireAppend(t, l, strings.Repeat("x", 1000))
+			synctest.Wait()
+			if l.lead.tail.Header().Reused() {
+				again += l.Stats().Direct - before
+			}
+			if l.LastLSN()%20 == 0 {
+				require.NoError(t, l.TruncateFront(l.LastLSN()))
+			}
+		}
+		require.Greater(t, again, uint64(100))
+		require.NoError(t, l.Close())
+		l = openWith(t, Options{FS: m})
+		require.EqualValues(t, 400, l.LastLSN())
+		require.NoError(t, l.Close())
+	})
+}
+
+// TestDirectTakesOneDescriptorMore until the segment is sealed or cut.
+func TestDirectTakesOneDescriptorMore(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Open(dir+"/log", &Options{Direct: true, SegmentSize: 64 << 10, firstSegment: 64 << 10})
+	require.NoError(t, err)
+	requireAppend(t, l, "one", "two")
+	if l.Stats().Direct == 0 {
+		t.Skip("NOT TESTED: the directory for temporary files is neither on ext4 nor on XFS")
+	}
+	path := l.Segments()[0].Path
+	count := func() (n int) {
+		fds, err := os.ReadDir("/proc/self/fd")
+		require.NoError(t, err)
+		for _, fd := range fds {
+			if at, _ := os.Readlink("/proc/self/fd/" + fd.Name()); at == path {
+				n++
+			}
+		}
+		return n
+	}
+	require.Equal(t, 2, count())
+	require.NoError(t, l.Rotate())
+	requireAppend(t, l, "three")
+	require.Eventually(t, func() bool { return count() == 1 }, 10*time.Second, time.Millisecond) // sealed in the background
+	require.NoError(t, l.Close())
+	require.Zero(t, count())
 }

@@ -98,7 +98,7 @@ func newExtentOf(l *Log, w *segment.Writer) *extent {
 	e.header, e.opening.Base = w.Header(), w.Base()
 	e.opening.End, e.opening.Chain = w.OpeningEnd()
 	e.index.Store(w.Index())
-	e.mirror.Store(newMirror(w))
+	e.mirror.Store(newMirror(w, cmp.Or(l.opts.mirrorSize, mirrorSize)))
 	e.loaded.Store(true)
 	e.file = w.File()
 	e.users.Store(fileOpen)

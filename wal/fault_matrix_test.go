@@ -207,7 +207,7 @@ func (wl workload) runWith(t *testing.T, base *vfs.Mem, start world, f injected,
 	}
 	r.t, r.each = t, scale.Pick(t, 2, 3, 3, 4)
 	if r.opts.Direct = wl.opts.Direct; r.opts.Direct {
-		r.crash.UseDirect(512)
+		r.crash.UseDirect(4096)
 	}
 	r.opts.largeRecord, r.opts.largePiece = wl.opts.largeRecord, wl.opts.largePiece
 	edit(r)

@@ -59,8 +59,8 @@ type notReadyError struct{ err error }
 func (e *notReadyError) Error() string { return "next segment: " + e.err.Error() }
 func (e *notReadyError) Unwrap() error { return e.err }
 
-// maxSeals is how many segments may wait for their seal, each with a descriptor and an
-// index: who rotates faster than that waits. Removals, of which there may be many, take
+// maxSeals is how many segments may wait for their seal, each with a descriptor or two
+// and an index: who rotates faster than that waits. Removals, of which there may be many, take
 // turns with the seals.
 const maxSeals = 4
 

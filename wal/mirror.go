@@ -2,6 +2,7 @@ package wal
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seed3918b8df/tidemark/internal/vfs"
@@ -32,7 +33,7 @@ func (l *Log) writeDrafts(r *round, drafts []byte) error {
 	if err := w.WriteSync(drafts, image, from); err != nil {
 		return err
 	}
-	m.extend(w.Off())
+	m.end.Store(w.Off())
 	l.lead.counts.direct++
 	l.tookSync(time.Since(start), w.Off()-before)
 	return nil
@@ -40,21 +41,25 @@ func (l *Log) writeDrafts(r *round, drafts []byte) error {
 
 // mirror is the newest bytes of the active segment's file in memory: groups are written from
 // there, since that asks for aligned memory, and readers find there what the page cache does
-// not have. Only the leader changes it; readers take mu.
+// not have. Only the leader changes it. Who reads in it asks for nothing that is not
+// published: its end may be ahead of that.
 type mirror struct {
-	block int64
+	block, size int64 // size is that of a part in bytes
 
-	mu    sync.RWMutex
+	end atomic.Int64 // up to here the bytes of the newer part are durable, and do not change
+
+	mu    sync.RWMutex  // held for reading by readers, and by the leader for a change of parts
 	parts [2]mirrorPart // the newer one first
 }
 
 // mirrorPart is a stretch of the file, which begins at a multiple of the block.
 type mirrorPart struct {
-	buf        []byte // aligned; it begins with the byte at start
-	start, end int64  // what is in it up to end is in the file, and does not change
+	buf   []byte // aligned; it begins with the byte at start; nil: there is none
+	start int64
+	end   int64 // of the older part
 }
 
-// mirrorSize is how many bytes a part has.
+// mirrorSize is how many bytes a part has, at most.
 const mirrorSize = 1 << 20
 
 // directMost is how many bytes may be written past the page cache at once, and on the mean: of
@@ -66,12 +71,14 @@ const directMost = 128 << 10
 // them. It is more than a block.
 const mirrorGap = 64 << 10
 
-// newMirror returns a mirror of the segment that w writes; nil: its file has no WriteSync.
-func newMirror(w *segment.Writer) *mirror {
+// newMirror returns a mirror of the segment that w writes, in parts of at most so many bytes;
+// nil: its file has no WriteSync.
+func newMirror(w *segment.Writer, most int64) *mirror {
 	if w.Block() == 0 {
 		return nil
 	}
-	return &mirror{block: int64(w.Block())}
+	block, size := int64(w.Block()), min(most, w.Header().Size)
+	return &mirror{block: block, size: (size + block - 1) / block * block}
 }
 
 // image returns memory for the WriteSync of n bytes of drafts by w, in which the bytes before
@@ -79,56 +86,60 @@ func newMirror(w *segment.Writer) *mirror {
 // as others are.
 func (m *mirror) image(w *segment.Writer, n int) (image []byte, from int64, ok bool) {
 	from, to, ok := w.SyncSpan(n)
-	if !ok || to-from > directMost {
+	if !ok || to-from > min(directMost, m.size) {
 		return nil, 0, false
 	}
 	p, off := &m.parts[0], w.Off()
-	if p.buf == nil || off-p.end > mirrorGap || to-p.start > mirrorSize {
+	if p.buf == nil || off-m.end.Load() > mirrorGap || to-p.start > m.size {
 		m.turn(from)
 	}
-	if p.end < off { // that was written through the page cache
-		if _, err := w.File().ReadAt(p.buf[p.end-p.start:off-p.start], p.end); err != nil {
+	if end := m.end.Load(); end < off { // that was written through the page cache
+		if _, err := w.File().ReadAt(p.buf[end-p.start:off-p.start], end); err != nil {
 			return nil, 0, false
 		}
-		m.extend(off)
+		m.end.Store(off)
 	}
 	return p.buf[from-p.start : to-p.start], from, true
 }
 
 // turn begins a part at from, with what the one before has of the block there.
 func (m *mirror) turn(from int64) {
+	var fresh []byte
+	if m.parts[1].buf == nil {
+		fresh = vfs.Aligned(int(m.size), int(m.block))
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	older, buf := m.parts[0], m.parts[1].buf
 	if buf == nil {
-		buf = vfs.Aligned(mirrorSize, int(m.block))
+		buf = fresh
 	}
-	p := mirrorPart{buf: buf, start: from, end: from}
+	older.end = m.end.Load()
+	end := from
 	if older.end > from {
-		p.end += int64(copy(p.buf, older.buf[from-older.start:older.end-older.start]))
+		end += int64(copy(buf, older.buf[from-older.start:older.end-older.start]))
 	}
-	m.parts = [2]mirrorPart{p, older}
-}
-
-// extend notes that the newer part is what is in the file up to end.
-func (m *mirror) extend(end int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.parts[0].end = end
+	m.parts = [2]mirrorPart{{buf: buf, start: from}, older}
+	m.end.Store(end)
 }
 
 // read fills b with the bytes at off, if it has all of them.
 func (m *mirror) read(b []byte, off int64) bool {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for _, p := range m.parts { // back to front: the newer one has the end
-		if off < p.end && p.start < off+int64(len(b)) {
-			at := max(p.start, off)
-			if copy(b[at-off:], p.buf[at-p.start:p.end-p.start]) < len(b[at-off:]) {
-				return false
-			}
-			b = b[:at-off]
-		}
+	newer, older, end := &m.parts[0], &m.parts[1], m.end.Load()
+	if newer.buf == nil || off+int64(len(b)) > end {
+		return false
 	}
-	return len(b) == 0
+	if off < newer.start {
+		if off < older.start || older.end < min(newer.start, off+int64(len(b))) {
+			return false
+		}
+		n := copy(b, older.buf[off-older.start:older.end-older.start])
+		b, off = b[n:], off+int64(n)
+	}
+	if len(b) > 0 {
+		copy(b, newer.buf[off-newer.start:end-newer.start])
+	}
+	return true
 }

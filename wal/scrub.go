@@ -19,7 +19,8 @@ const scrubStep = 256 << 10
 
 // scrubber reads the segments that take no appends any more, from the oldest on, and
 // verifies every checksum in them, on a goroutine of its own and at a bounded rate.
-// What the system has cached is read from there: the disk is asked for the rest.
+// What the system has cached, or a mirror has, is read from there: the disk is asked for the
+// rest.
 type scrubber struct {
 	rate    int64         // bytes a second
 	quit    chan struct{} // closed to end it; nil: it was not started

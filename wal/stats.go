@@ -23,7 +23,7 @@ type Stats struct {
 	Segments    int // that the log consists of now
 	Holds       int // that bind TruncateFront now
 
-	// SyncTime is how long each of Syncs took.
+	// SyncTime is how long each of Syncs took; of those that are Direct, with the write.
 	SyncTime Histogram
 
 	// CommitTime is how long who commits waits, at most: one duration for each group

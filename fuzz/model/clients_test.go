@@ -366,7 +366,7 @@ type checked struct {
 func runHistory(seed uint64) (list []checked, err error) {
 	rnd := rand.New(rand.NewPCG(seed, 2))
 	disk := vfs.NewCrash(512)
-	disk.UseDirect(512)
+	disk.UseDirect(4096)
 	now := view{first: 1}
 	policy := []wal.SyncPolicy{wal.SyncAlways, wal.SyncAlways, wal.SyncInterval, wal.SyncNone}[rnd.IntN(4)]
 	for n := range rounds {

@@ -169,7 +169,7 @@ func duration(c vfs.Call) time.Duration {
 // execute runs s, and counts in hits what it reached. It must be called in a bubble.
 func execute(s script, hits map[string]int) error {
 	r := &run{script: s, hits: hits, disk: vfs.NewCrash(s.unit), line: newLine(view{first: s.first})}
-	r.disk.UseDirect(s.unit)
+	r.disk.UseDirect(max(s.unit, 512<<(s.seed%2*3)))
 	defer r.end()
 	if err := r.open(false); err != nil {
 		return err

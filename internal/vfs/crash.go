@@ -17,7 +17,8 @@ import (
 //
 //   - A file's content is divided in units, of 512 bytes or of 4096. Each unit that was
 //     written or cut since the file's last Sync has any content it had at the end of a
-//     call since then, or its durable one: a unit is never torn. A call that did only a
+//     call since then, or its durable one: a unit is never torn, and one that is written
+//     with the content it has keeps it. A call that did only a
 //     part, or failed and was done all the same, is a call that did what it did.
 //   - A unit that held no durable byte when first written may be garbage too: what was
 //     at the same offset of a file that is durably gone, or noise if there was none.

@@ -135,7 +135,7 @@ func (f *osFile) EndDirect() error {
 }
 
 // Close implements [File].
-func (f *osFile) Close() error { return errors.Join(f.EndDirect(), f.File.Close()) }
+func (f *osFile) Close() error { return errors.Join(f.File.Close(), f.EndDirect()) }
 
 func (f *osFile) Allocate(size int64) error {
 	fi, err := f.File.Stat()

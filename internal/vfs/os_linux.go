@@ -121,7 +121,8 @@ const directAlign = 4 << 10
 // first block so to see whether that is permitted: on a disk with larger blocks it is not.
 // There a write over what was written before goes to the disk in one command, if the disk
 // has FUA, and else is followed by a flush, as it is by fdatasync. ext4 writes through the
-// page cache all the same where it journals data or encrypts it.
+// page cache all the same where it journals data or encrypts it. A page that another program
+// has mapped and changed meanwhile cannot be dropped: Linux then fails a later sync.
 func (f *osFile) Direct() int {
 	if f.direct.Load() == nil && f.marksExtents() {
 		_ = f.control("open", func(fd uintptr) error {

@@ -119,7 +119,7 @@ type File interface {
 
 	// Direct has WriteSync ready, if the file has that, and returns the number of bytes of
 	// which its memory, offset and size are multiples, a power of two; or 0, as always of a
-	// file opened ReadOnly.
+	// file opened ReadOnly. It may open the file once more, and read of it.
 	Direct() int
 
 	// EndDirect gives back what Direct has taken, a descriptor, as Close does.

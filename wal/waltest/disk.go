@@ -44,7 +44,7 @@ func New(sector int) *Disk {
 		panic(fmt.Sprintf("waltest: sector of %d bytes, want 512 or 4096", sector))
 	}
 	core := vfs.NewCrash(sector)
-	core.UseDirect(sector)
+	core.UseDirect(4096)
 	return newDisk(core, sector)
 }
 
@@ -97,8 +97,9 @@ func (d *Disk) Kill() *Disk {
 }
 
 // KillAt ends the process as Kill does, but before its call number n, from 0 and from
-// now on, that changes something; a WriteSync counts twice, as for OnChange. A negative n takes that back. Kill, then, returns
-// the file system of the next process.
+// now on, that changes something; a WriteSync counts twice, as for OnChange, unless it
+// fails. A negative n takes that back. Kill, then, returns the file system of the next
+// process.
 func (d *Disk) KillAt(n int) {
 	d.turn.Lock()
 	defer d.turn.Unlock()

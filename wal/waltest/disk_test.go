@@ -395,7 +395,7 @@ func TestWriteSyncHasAMomentInItsMiddle(t *testing.T) {
 	d.Trace()
 	_, err = l.Append([]byte("three"))
 	require.NoError(t, err)
-	require.Regexp(t, `^writesync 0000000000000001.seg \d+\+512\n$`, d.Trace())
+	require.Regexp(t, `^writesync 0000000000000001.seg 4096\+4096\n$`, d.Trace())
 
 	d.KillAt(1)
 	_, err = l.Append([]byte("four"))
@@ -406,7 +406,7 @@ func TestWriteSyncHasAMomentInItsMiddle(t *testing.T) {
 
 	d = waltest.New(512)
 	l = begin(d)
-	d.Fail(waltest.Fault{Match: func(c waltest.Call) bool { return c.Op == waltest.WriteSync }, Short: 512})
+	d.Fail(waltest.Fault{Match: func(c waltest.Call) bool { return c.Op == waltest.WriteSync }, Short: 4096})
 	_, err = l.Append([]byte("two"))
 	require.ErrorIs(t, err, wal.ErrUnknownOutcome)
 	require.Equal(t, 1, d.Failed())
