@@ -120,6 +120,7 @@ func (f *osFile) WriteSync(p []byte, off int64) error {
 	if err == nil {
 		return nil
 	}
+	f.forget(off, int64(len(p)))
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
 		err = path.Err
 	}

@@ -149,6 +149,12 @@ func (f *osFile) Direct() int {
 	return directAlign
 }
 
+// forget has bytes of which a WriteSync failed read from the disk: it may have some of them,
+// and what somebody read meanwhile, from before, is still in the page cache.
+func (f *osFile) forget(off, size int64) {
+	_ = f.control("fadvise", func(fd uintptr) error { return unix.Fadvise(int(fd), off, size, unix.FADV_DONTNEED) })
+}
+
 // InPlace is true on ext4 and XFS, but for what another file shares there.
 func (f *osFile) InPlace() bool { return f.marksExtents() }
 

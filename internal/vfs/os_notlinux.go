@@ -11,6 +11,9 @@ func (f *osFile) Zero(int64, int64) (bool, error) { return false, nil }
 // Direct is 0: other systems have no such call, or none that was measured.
 func (f *osFile) Direct() int { return 0 }
 
+// forget does nothing: no WriteSync fails.
+func (f *osFile) forget(int64, int64) {}
+
 // InPlace is false: APFS writes elsewhere, and of the others nothing was measured.
 func (f *osFile) InPlace() bool { return false }
 
