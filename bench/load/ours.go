@@ -142,7 +142,7 @@ func (t *tidemark) VerifiesWhole() {}
 func (t *tidemark) TruncateFront(n uint64) error { return t.log.TruncateFront(wal.LSN(n + 1)) }
 
 func (t *tidemark) Follow(seen func([]byte)) error {
-	for r, err := range t.log.Follow(context.Background(), t.log.LastLSN()+1) {
+	for r, err := range t.log.Follow(context.Background(), t.log.FirstLSN()) {
 		if errors.Is(err, wal.ErrClosed) {
 			return nil
 		}
