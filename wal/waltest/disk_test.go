@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -361,6 +362,10 @@ func TestCallsOfTheLogAndTheEngineAreOfOneKind(t *testing.T) {
 
 // TestWriteSyncHasAMomentInItsMiddle, when all of it is written and nothing durable.
 func TestWriteSyncHasAMomentInItsMiddle(t *testing.T) {
+	synctest.Test(t, writeSyncHasAMoment) // where no time passes, and so nothing is done beside
+}
+
+func writeSyncHasAMoment(t *testing.T) {
 	begin := func(d *waltest.Disk) *wal.Log {
 		l, err := wal.Open("log", &wal.Options{FS: d.FS(), Direct: true, SegmentSize: 64 << 10})
 		require.NoError(t, err)
