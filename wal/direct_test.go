@@ -283,10 +283,10 @@ func TestDirectBesideReaders(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	require.NoError(t, l.Close())
 	if l.Stats().Direct == 0 {
 		t.Skip("NOT TESTED: the directory for temporary files is neither on ext4 nor on XFS")
 	}
-	require.NoError(t, l.Close())
 }
 
 // TestMirrorTurnsBesideReaders, who have what they read in a part that is used again.
@@ -349,6 +349,7 @@ func TestDirectTakesOneDescriptorMore(t *testing.T) {
 	dir := t.TempDir()
 	l, err := Open(dir+"/log", &Options{Direct: true, SegmentSize: 64 << 10, firstSegment: 64 << 10})
 	require.NoError(t, err)
+	defer func() { require.NoError(t, l.Close()) }()
 	requireAppend(t, l, "one", "two")
 	if l.Stats().Direct == 0 {
 		t.Skip("NOT TESTED: the directory for temporary files is neither on ext4 nor on XFS")
