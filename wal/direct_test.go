@@ -204,6 +204,28 @@ func mirrorIsTheFile(t *testing.T, block int) {
 	require.NoError(t, l.Close())
 }
 
+// TestMirrorsShareMemory: those of later segments have that of the ones that were sealed, and
+// who still has one of a sealed segment finds nothing in it.
+func TestMirrorsShareMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, _ := directFS(4096)
+		l := openWith(t, Options{FS: m, Direct: true, SegmentSize: 32 << 10, firstSegment: 32 << 10})
+		parts := map[*byte]int{}
+		for range 10 {
+			requireAppend(t, l, "one", "two")
+			mirror, off := l.lead.segments[len(l.lead.segments)-1].mirror.Load(), l.lead.tail.Off()-1
+			require.True(t, mirror.read(make([]byte, 1), off))
+			parts[&mirror.parts[0].buf[0]]++
+			require.NoError(t, l.Rotate())
+			requireAppend(t, l, "more")
+			synctest.Wait() // until it is sealed
+			require.False(t, mirror.read(make([]byte, 1), off), "nothing is in a mirror that has ended")
+		}
+		require.Len(t, parts, 2, "one while the other is sealed")
+		require.NoError(t, l.Close())
+	})
+}
+
 // TestMirrorThatCannotBeFilled leaves the group to the page cache.
 func TestMirrorThatCannotBeFilled(t *testing.T) {
 	m, _ := directFS(512)

@@ -98,11 +98,18 @@ func newExtentOf(l *Log, w *segment.Writer) *extent {
 	e.header, e.opening.Base = w.Header(), w.Base()
 	e.opening.End, e.opening.Chain = w.OpeningEnd()
 	e.index.Store(w.Index())
-	e.mirror.Store(newMirror(w, cmp.Or(l.opts.mirrorSize, mirrorSize)))
+	e.mirror.Store(newMirror(w, cmp.Or(l.opts.mirrorSize, mirrorSize), &l.spareParts))
 	e.loaded.Store(true)
 	e.file = w.File()
 	e.users.Store(fileOpen)
 	return e
+}
+
+// endMirror ends that memory has bytes of the file. They are written no more.
+func (e *extent) endMirror() {
+	if m := e.mirror.Swap(nil); m != nil {
+		m.retire()
+	}
 }
 
 // ReadAt reads the file, or what memory has of it. It makes an extent an [io.ReaderAt].
@@ -186,7 +193,7 @@ func (e *extent) closeIdle() bool {
 func (e *extent) drop() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.mirror.Store(nil)
+	e.endMirror()
 	e.mu.gone = true
 	e.files.forgetIndex(e)
 	if e.users.Load() < fileOpen {

@@ -86,7 +86,7 @@ func (l *Log) cutTail() error {
 	if err := ld.tail.Cut(); err != nil {
 		return err
 	}
-	ld.segments[len(ld.segments)-1].mirror.Store(nil)
+	ld.segments[len(ld.segments)-1].endMirror()
 	ld.pin = ld.tail.End()
 	ld.tail = nil
 	l.madeDurable()

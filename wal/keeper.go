@@ -362,7 +362,7 @@ func (k *keeper) seal(l *Log, list []retired) {
 			} else {
 				err = r.writer.Trim() // not at the pin: the opening step may reach behind it
 			}
-			r.extent.mirror.Store(nil)
+			r.extent.endMirror()
 			if r.writer != nil {
 				l.files.add(r.extent)
 			}

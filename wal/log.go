@@ -91,6 +91,8 @@ type Log struct {
 
 	files openFiles
 
+	spareParts spareParts
+
 	// Goroutines of the log's own.
 	keep    keeper
 	flush   flusher

@@ -45,6 +45,7 @@ func (l *Log) writeDrafts(r *round, drafts []byte) error {
 // published: its end may be ahead of that.
 type mirror struct {
 	block, size int64 // size is that of a part in bytes
+	spare       *spareParts
 
 	end atomic.Int64 // up to here the bytes of the newer part are durable, and do not change
 
@@ -73,12 +74,57 @@ const mirrorGap = 64 << 10
 
 // newMirror returns a mirror of the segment that w writes, in parts of at most so many bytes;
 // nil: its file has no WriteSync.
-func newMirror(w *segment.Writer, most int64) *mirror {
+func newMirror(w *segment.Writer, most int64, spare *spareParts) *mirror {
 	if w.Block() == 0 {
 		return nil
 	}
 	block, size := int64(w.Block()), min(most, w.Header().Size)
-	return &mirror{block: block, size: (size + block - 1) / block * block}
+	return &mirror{block: block, size: (size + block - 1) / block * block, spare: spare}
+}
+
+// retire gives the memory of a mirror to the next ones. Its segment is written no more;
+// readers that still have m find nothing in it.
+func (m *mirror) retire() {
+	m.mu.Lock()
+	parts := m.parts
+	m.parts = [2]mirrorPart{}
+	m.mu.Unlock()
+	for _, p := range parts {
+		if p.buf != nil {
+			m.spare.put(m, p.buf)
+		}
+	}
+}
+
+// spareParts is the memory of mirrors gone, as much as one has: new memory for each segment
+// would make the commits that touch it first wait for the system.
+type spareParts struct {
+	mu          sync.Mutex
+	block, size int64 // of the mirrors that it is of
+	free        [][]byte
+}
+
+func (s *spareParts) put(m *mirror, buf []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.block != m.block || s.size != m.size {
+		s.block, s.size, s.free = m.block, m.size, nil
+	}
+	if len(s.free) < len(m.parts) {
+		s.free = append(s.free, buf)
+	}
+}
+
+// take returns memory for a part of m.
+func (s *spareParts) take(m *mirror) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.free) - 1; n >= 0 && s.block == m.block && s.size == m.size {
+		buf := s.free[n]
+		s.free = s.free[:n]
+		return buf
+	}
+	return vfs.Aligned(int(m.size), int(m.block))
 }
 
 // image returns memory for the WriteSync of n bytes of drafts by w, in which the bytes before
@@ -106,7 +152,7 @@ func (m *mirror) image(w *segment.Writer, n int) (image []byte, from int64, ok b
 func (m *mirror) turn(from int64) {
 	var fresh []byte
 	if m.parts[1].buf == nil {
-		fresh = vfs.Aligned(int(m.size), int(m.block))
+		fresh = m.spare.take(m)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
