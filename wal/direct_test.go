@@ -217,12 +217,17 @@ func TestMirrorsShareMemory(t *testing.T) {
 			require.True(t, mirror.read(make([]byte, 1), off))
 			parts[&mirror.parts[0].buf[0]]++
 			require.NoError(t, l.Rotate())
-			requireAppend(t, l, "more")
 			synctest.Wait() // until it is sealed
+			requireAppend(t, l, "more")
 			require.False(t, mirror.read(make([]byte, 1), off), "nothing is in a mirror that has ended")
 		}
-		require.Len(t, parts, 2, "one while the other is sealed")
+		require.Len(t, parts, 1)
+		dropped := l.lead.segments[len(l.lead.segments)-1]
+		require.NoError(t, l.Reset(100))
+		require.True(t, dropped.mirror.Load() == nil, "memory waits for no removal")
+		require.Len(t, l.spareParts.free, 1)
 		require.NoError(t, l.Close())
+		require.True(t, l.spareParts.free == nil)
 	})
 }
 
@@ -311,10 +316,11 @@ func TestDirectBesideReaders(t *testing.T) {
 	}
 }
 
-// TestMirrorTurnsBesideReaders, who have what they read in a part that is used again.
+// TestMirrorTurnsBesideReaders, who have what they read in a part that is used again, in the
+// same segment and in the next ones.
 func TestMirrorTurnsBesideReaders(t *testing.T) {
 	m, _ := directFS(512)
-	l := openWith(t, Options{FS: m, Direct: true, SegmentSize: 1 << 20, firstSegment: 1 << 20, mirrorSize: 2 << 10})
+	l := openWith(t, Options{FS: m, Direct: true, SegmentSize: 64 << 10, firstSegment: 64 << 10, mirrorSize: 2 << 10})
 	data := func(lsn LSN) []byte { return bytes.Repeat([]byte{byte(lsn)}, 100+int(lsn%500)) }
 	const n = 1500
 	var wg sync.WaitGroup

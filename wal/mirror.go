@@ -41,15 +41,16 @@ func (l *Log) writeDrafts(r *round, drafts []byte) error {
 
 // mirror is the newest bytes of the active segment's file in memory: groups are written from
 // there, since that asks for aligned memory, and readers find there what the page cache does
-// not have. Only the leader changes it. Who reads in it asks for nothing that is not
-// published: its end may be ahead of that.
+// not have. Only the leader changes it, while the segment is the active one; what ends it
+// then retires it. Who reads in it asks for nothing that is not published: its end may be
+// ahead of that.
 type mirror struct {
 	block, size int64 // size is that of a part in bytes
 	spare       *spareParts
 
 	end atomic.Int64 // up to here the bytes of the newer part are durable, and do not change
 
-	mu    sync.RWMutex  // held for reading by readers, and by the leader for a change of parts
+	mu    sync.RWMutex  // held for reading by readers, and for a change of parts, which the leader reads without
 	parts [2]mirrorPart // the newer one first
 }
 
@@ -82,8 +83,8 @@ func newMirror(w *segment.Writer, most int64, spare *spareParts) *mirror {
 	return &mirror{block: block, size: (size + block - 1) / block * block, spare: spare}
 }
 
-// retire gives the memory of a mirror to the next ones. Its segment is written no more;
-// readers that still have m find nothing in it.
+// retire gives the memory of a mirror to the next ones. Its segment must not be the active
+// one any more, and readers that still have m find nothing in it.
 func (m *mirror) retire() {
 	m.mu.Lock()
 	parts := m.parts
@@ -113,6 +114,13 @@ func (s *spareParts) put(m *mirror, buf []byte) {
 	if len(s.free) < len(m.parts) {
 		s.free = append(s.free, buf)
 	}
+}
+
+// clear gives all of it back.
+func (s *spareParts) clear() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.free = nil
 }
 
 // take returns memory for a part of m.

@@ -390,6 +390,7 @@ func (l *Log) closeFiles() error {
 			e.settled()
 		}
 	}
+	l.spareParts.clear()
 	if l.lead.frontFile != nil {
 		errs = append(errs, l.lead.frontFile.Close())
 	}

@@ -54,6 +54,9 @@ func (l *Log) madeDurable() {
 		l.durable.Store(uint64(ld.written.last))
 	}
 	if len(ld.dropped) > 0 { // what ended them is durable
+		for _, e := range ld.dropped {
+			e.endMirror() // their removal may have to wait
+		}
 		l.keep.remove(l, ld.dropped)
 		ld.dropped = nil
 	}
