@@ -82,7 +82,7 @@ const (
 // With Direct, under SyncAlways, on Linux with ext4 or XFS, a group that is to be durable at
 // once is written and synced by one call, past the page cache (O_DIRECT with O_DSYNC), where
 // all before it is durable. Stats.Direct counts those; SlowSync and Stats.SyncTime are then
-// about write and sync. On a disk without FUA there were 4 to 19 % more appends of 8 to 256
+// about write and sync. On a disk without FUA there were 2 to 21 % more appends of 8 to 256
 // goroutines for it, for less CPU; one that has it, as /sys/block/*/queue/fua says, takes one
 // command for each instead of a write and a flush. It is off by default: readers find the
 // newest megabyte of the active segment in memory, and what is older and was not read since
